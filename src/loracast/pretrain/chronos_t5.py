@@ -1,0 +1,135 @@
+"""Pretrain a Chronos-T5 from nothing, on synthetic series alone.
+
+The corpus is `loracast.pretrain.corpora`; the network, its tokens and its loss are those of Chronos-T5 (Ansari et
+al., TMLR 2024) as `chronos-forecasting` and `transformers` build them. One addition speeds up a short run: the
+token embedding starts as Fourier features of the bin centres, so that neighbouring bins begin as neighbours.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from chronos import ChronosConfig
+from chronos.chronos import ChronosTokenizer
+from torch.utils.data import Dataset
+from transformers import (
+    T5Config,
+    T5ForConditionalGeneration,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from loracast.pretrain import corpora
+from loracast.pretrain.recipe import ModelShape, Recipe
+
+
+def chronos_config(shape: ModelShape) -> dict[str, Any]:
+    """The `chronos_config` block that a saved model carries and `ChronosPipeline.from_pretrained` reads."""
+    return {
+        "tokenizer_class": "MeanScaleUniformBins",
+        "tokenizer_kwargs": {"low_limit": shape.low_limit, "high_limit": shape.high_limit},
+        "context_length": shape.context_length,
+        "prediction_length": shape.prediction_length,
+        "n_tokens": shape.n_tokens,
+        "n_special_tokens": 2,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "use_eos_token": True,
+        "model_type": "seq2seq",
+        "num_samples": 20,
+        "temperature": 1.0,
+        # No truncation: fifty of these fine bins would cut the tails off every wide predictive distribution.
+        "top_k": shape.n_tokens,
+        "top_p": 1.0,
+    }
+
+
+def build(shape: ModelShape) -> T5ForConditionalGeneration:
+    """A fresh network with random weights (torch's global generator) and an ordered token embedding."""
+    config = T5Config(
+        vocab_size=shape.n_tokens,
+        d_model=shape.d_model,
+        d_kv=shape.d_kv,
+        d_ff=shape.d_ff,
+        num_layers=shape.num_layers,
+        num_heads=shape.num_heads,
+        feed_forward_proj="relu",
+        dropout_rate=0.0,
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+        chronos_config=chronos_config(shape),
+    )
+    net = T5ForConditionalGeneration(config)
+    centres = torch.linspace(shape.low_limit, shape.high_limit, shape.n_tokens)
+    periods = torch.logspace(math.log10(0.05), math.log10(4 * shape.high_limit), shape.d_model // 2)
+    angle = 2 * math.pi * centres[:, None] / periods[None, :]
+    with torch.no_grad():
+        net.get_input_embeddings().weight.copy_(torch.cat([angle.sin(), angle.cos()], dim=1))
+    return net
+
+
+class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
+    """Windows of the corpus, as tokens; item `i` of batch `i // batch_size` has that batch's context and horizon."""
+
+    def __init__(self, recipe: Recipe, tokenizer: ChronosTokenizer) -> None:
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return self.recipe.training.steps * self.recipe.training.batch_size
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        plan, seed = self.recipe.training, self.recipe.seed
+        of_batch = np.random.default_rng((seed, 1, index // plan.batch_size))
+        context, horizon = int(of_batch.choice(plan.contexts)), int(of_batch.choice(plan.horizons))
+        values = torch.from_numpy(corpora.draw(seed, index, context + horizon).values)[None]
+        ids, mask, scale = self.tokenizer.context_input_transform(values[:, :context])
+        labels, observed, _ = self.tokenizer._input_transform(values[:, context:], scale)  # type: ignore[attr-defined]
+        labels[~observed] = -100
+        if horizon == self.recipe.model.prediction_length:
+            labels = torch.cat([labels, torch.full((1, 1), self.tokenizer.config.eos_token_id)], dim=1)  # type: ignore[attr-defined]
+        return {"input_ids": ids[0], "attention_mask": mask[0], "labels": labels[0]}
+
+
+def pretrain(recipe: Recipe, out: Path, *, resume: bool = False, callbacks: tuple[TrainerCallback, ...] = ()) -> Path:
+    """Train by `recipe`, checkpoint under `out/checkpoints`, and save the weights as `out/model.safetensors`.
+
+    With `resume` the run continues from the last checkpoint and sees the batches that it would have seen. The loss
+    curve is written to `out/loss.json`.
+    """
+    plan = recipe.training
+    set_seed(recipe.seed)
+    net = build(recipe.model)
+    tokenizer = ChronosConfig(**chronos_config(recipe.model)).create_tokenizer()
+    arguments = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=plan.steps,
+        per_device_train_batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        warmup_steps=plan.warmup_steps,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": plan.decay_steps, "decay_type": "1-sqrt"},
+        weight_decay=plan.weight_decay,
+        max_grad_norm=plan.gradient_clip,
+        train_sampling_strategy="sequential",
+        save_steps=plan.checkpoint_every,
+        save_total_limit=2,
+        logging_steps=50,
+        report_to=[],
+        dataloader_num_workers=1,
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        seed=recipe.seed,
+        disable_tqdm=None,
+    )
+    trainer = Trainer(
+        model=net, args=arguments, train_dataset=SyntheticWindows(recipe, tokenizer), callbacks=list(callbacks)
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    net.to(torch.float32).save_pretrained(out)
+    trainer.state.save_to_json(str(out / "loss.json"))
+    return out

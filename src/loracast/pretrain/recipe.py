@@ -1,0 +1,75 @@
+"""A pretraining recipe: every number that makes a nano backbone, read from a TOML in `recipes/`."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loracast.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class ModelShape(BaseModel):
+    """Sizes of the T5 body and of the Chronos vocabulary (limits in units of the context's mean magnitude)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_layers: int
+    num_heads: int
+    n_tokens: int
+    low_limit: float
+    high_limit: float
+    context_length: int
+    prediction_length: int
+
+
+class Schedule(BaseModel):
+    """How long, how fast, and on windows of which lengths."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    decay_steps: int
+    weight_decay: float
+    gradient_clip: float
+    checkpoint_every: int
+    contexts: tuple[int, ...]
+    horizons: tuple[int, ...]
+
+
+class Recipe(BaseModel):
+    """A whole pretraining run; `seed` decides the weights it starts from and the corpus it sees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    seed: int
+    model: ModelShape
+    training: Schedule
+
+    @property
+    def held_out_seed(self) -> int:
+        """Seed of the synthetic series that training never draws."""
+        return self.seed + 1_000_003
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read the packaged recipe `name`, or the TOML file at that path.
+
+    Raises ConfigError for an unknown name or a recipe with a missing, misspelt or mistyped key.
+    """
+    known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    path = RECIPES / f"{name}.toml" if name in known else Path(name)
+    if not path.is_file():
+        raise ConfigError(f"No pretraining recipe {name!r}. Packaged recipes: {', '.join(known)}; or give a .toml file.")
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise ConfigError(f"The recipe {path.name} cannot be read: {error}") from error
