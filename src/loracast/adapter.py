@@ -1,0 +1,105 @@
+"""What was trained, as a folder: PEFT's own files (or a whole network), and a card that makes it self-contained.
+
+A PEFT method is saved as `adapter_config.json` + `adapter_model.safetensors`, which plain PEFT loads on the same
+base; full fine-tuning as `config.json` + `model.safetensors`, which the family's own library loads. `loracast.json`
+beside them says what it belongs to. No path of this machine and no identifier of a patient is in it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from loracast.backbones import BACKBONES, load_backbone
+from loracast.backbones.base import Backbone
+from loracast.config import ArmSpec
+from loracast.errors import AdapterError
+from loracast.files import read_json, write_json, written
+from loracast.methods import Attached
+
+CARD = "loracast.json"
+
+
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and float32 values, whatever the order, device or file they came from."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].detach().to("cpu", torch.float32).contiguous()
+        total.update(f"{name}{tuple(values.shape)}".encode())
+        total.update(values.numpy().tobytes())
+    return total.hexdigest()
+
+
+def base_digest(backbone: Backbone) -> str:
+    """What tells a base from another: the digest of its weights before any method is attached."""
+    return tensor_digest(dict(backbone.net.named_parameters()))
+
+
+def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[str, Any]) -> None:
+    """Save what was trained to `folder`, whole or not at all.
+
+    `base` is `base_digest` of the backbone as it was loaded, `facts` what the card adds: window, signals, data
+    licence and fingerprint, scores.
+    """
+    card = attached.backbone.card
+    content = {
+        "format": 1,
+        "backbone": card.name,
+        "family": card.family,
+        "revision": card.revision,
+        "base_sha256": base,
+        "base_licence": card.licence,
+        "arm": attached.spec.model_dump(mode="json"),
+        "trainable_parameters": attached.trainable_parameters,
+        **facts,
+    }
+    with written(folder) as temporary:
+        temporary.mkdir(parents=True)
+        if attached.peft is None:
+            attached.backbone.net.save_pretrained(temporary)  # type: ignore[operator]
+        else:
+            hub = BACKBONES[card.name].location if card.name in BACKBONES else card.name
+            config = attached.peft.peft_config["default"]
+            # PEFT would store the path that the base was loaded from: of no use elsewhere, and it tells of this machine.
+            config.base_model_name_or_path = hub if isinstance(hub, str) else f"loracast/{card.name}"
+            config.revision = card.revision
+            attached.peft.save_pretrained(temporary)
+            (temporary / "README.md").unlink(missing_ok=True)
+        write_json(temporary / CARD, content)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of an adapter; raises AdapterError where `folder` holds none."""
+    if not (folder / CARD).is_file():
+        raise AdapterError(f"{folder} holds no adapter: {CARD} is missing. `loracast adapt` and `loracast run` write them.")
+    card: dict[str, Any] = read_json(folder / CARD)
+    return card
+
+
+def load_adapter(folder: Path, *, backbone: str | None = None) -> Backbone:
+    """Load the backbone that an adapter belongs to, with the adapter on it, ready to forecast.
+
+    `backbone` names a folder or Hub copy of the base where the card's name cannot be resolved. Raises AdapterError
+    where the base is not the one that the adapter was trained on (its weights' SHA-256 tells).
+    """
+    card = read_card(folder)
+    spec = ArmSpec.model_validate(card["arm"])
+    name = backbone or spec.backbone
+    base = load_backbone(name, revision=card["revision"] if name in BACKBONES else None)
+    found = base_digest(base)
+    if found != card["base_sha256"]:
+        raise AdapterError(
+            f"The adapter {folder.name} was trained on {card['backbone']} (weights {card['base_sha256'][:12]}…), but "
+            f"{name} holds other weights ({found[:12]}…). Give the base it was trained on with --backbone."
+        )
+    if (folder / "adapter_config.json").is_file():
+        PeftModel.from_pretrained(base.net, str(folder), low_cpu_mem_usage=False)
+    else:
+        trained = load_backbone(str(folder))
+        base.net.load_state_dict(trained.net.state_dict())
+    base.net.eval()
+    return base

@@ -1,0 +1,112 @@
+"""The table of backbones: where each lives, how large it is, who may use it."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loracast.errors import BackboneError
+from loracast.files import read_json
+
+if TYPE_CHECKING:
+    from loracast.backbones.base import Backbone
+
+PACKAGED = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One released size of a family.
+
+    `module` holds `load(name, location, revision)` and `skeleton(name, sizes)`; `location` is a repository of the
+    Hub or a packaged folder; `sizes` are what the architecture needs to be built without its weights.
+    """
+
+    module: str
+    location: str | Path
+    licence: str
+    sizes: Mapping[str, int]
+
+    @property
+    def family(self) -> str:
+        """Name of the family, as its file is called."""
+        return self.module.rsplit(".", 1)[-1].replace("_", "-")
+
+
+def _chronos_t5(size: str, d_model: int, d_ff: int, layers: int, heads: int) -> Entry:
+    # Ansari et al. (TMLR 2024), section 5.2: T5-efficient bodies with a vocabulary of 4096; heads are 64 wide.
+    sizes = {"d_model": d_model, "d_kv": 64, "d_ff": d_ff, "num_layers": layers, "num_heads": heads, "vocab_size": 4096}
+    return Entry("loracast.backbones.chronos_t5", f"amazon/chronos-t5-{size}", "Apache-2.0", sizes)
+
+
+BACKBONES: dict[str, Entry] = {
+    "chronos-t5-nano": Entry(
+        "loracast.backbones.chronos_t5",
+        PACKAGED / "chronos-t5-nano",
+        "Apache-2.0",
+        {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 3, "num_heads": 4, "vocab_size": 2048},
+    ),
+    "chronos-t5-tiny": _chronos_t5("tiny", 256, 1024, 4, 4),
+    "chronos-t5-mini": _chronos_t5("mini", 384, 1536, 4, 8),
+    "chronos-t5-small": _chronos_t5("small", 512, 2048, 6, 8),
+    "chronos-t5-base": _chronos_t5("base", 768, 3072, 12, 12),
+    "chronos-t5-large": _chronos_t5("large", 1024, 4096, 24, 16),
+}
+
+# What the `architectures` and `chronos_config` of a folder's config.json say of its family.
+_FOLDERS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
+    (
+        lambda c: "chronos_config" in c and "T5ForConditionalGeneration" in c.get("architectures", ()),
+        "loracast.backbones.chronos_t5",
+    ),
+)
+
+
+def load_backbone(name: str, *, revision: str | None = None) -> "Backbone":
+    """Load a backbone by its short name, its name on the Hub, or a folder that holds one.
+
+    `revision` pins a commit, tag or branch of the Hub. With HF_HUB_OFFLINE=1 only the cache is read. Raises
+    BackboneError where the name is unknown or the weights cannot be had, with what to do next.
+    """
+    entry = BACKBONES.get(name) or next((e for e in BACKBONES.values() if e.location == name), None)
+    if entry is not None:
+        short = next(n for n, e in BACKBONES.items() if e is entry)
+        return _module(entry.module).load(short, entry.location, entry.licence, revision)  # type: ignore[no-any-return]
+    folder = Path(name)
+    if folder.is_dir():
+        return _module(_family_of(folder)).load(folder.name, folder, "as the folder's model card says", None)  # type: ignore[no-any-return]
+    raise BackboneError(
+        f"No backbone {name!r}: it is neither a known name nor a folder. Known: {', '.join(BACKBONES)} "
+        "(or their names on the Hub, such as amazon/chronos-t5-tiny)."
+    )
+
+
+def skeleton(name: str) -> "Backbone":
+    """A released architecture without its weights, on torch's meta device: for counting, offline and at no cost.
+
+    Raises BackboneError for a name that is not in the table.
+    """
+    entry = BACKBONES.get(name) or next((e for e in BACKBONES.values() if e.location == name), None)
+    if entry is None:
+        raise BackboneError(f"No built-in sizes for {name!r}. Known: {', '.join(BACKBONES)}.")
+    short = next(n for n, e in BACKBONES.items() if e is entry)
+    return _module(entry.module).skeleton(short, entry.sizes, entry.licence)  # type: ignore[no-any-return]
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def _family_of(folder: Path) -> str:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise BackboneError(f"{folder} holds no config.json, so it is no saved backbone.")
+    content = read_json(config)
+    for fits, module in _FOLDERS:
+        if fits(content):
+            return module
+    raise BackboneError(
+        f"{folder} holds a {content.get('architectures') or 'model of unknown architecture'}, which no family of "
+        f"loracast reads. Families: {', '.join(sorted({e.family for e in BACKBONES.values()}))}."
+    )

@@ -1,0 +1,81 @@
+"""What a backbone is: a card, a network, the sites where it may be tuned, a loss and a forecast."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from loracast.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class BackboneCard:
+    """What a result, an adapter and a report say of a backbone.
+
+    `name` is how a caller loads it again, `revision` the commit on the Hub (None for a folder or a packaged model),
+    `context` and `horizon` the most steps it takes and forecasts in one pass, `parameters` its trained numbers.
+    """
+
+    name: str
+    family: str
+    parameters: int
+    context: int
+    horizon: int
+    licence: str
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Where tuning may act: regular expressions that match full module names, None where a family has no such part.
+
+    Full names, not suffixes: families reuse a last name for different things.
+    """
+
+    attention: str
+    feed_forward: str | None = None
+    norm: str | None = None
+    head: str | None = None
+
+
+class Backbone(Protocol):
+    """A pretrained forecaster. `net` is what a method changes; `loss` and `forecast` call it.
+
+    NaN means "not observed" in context and future, and reaches neither the loss nor the scale.
+    """
+
+    @property
+    def card(self) -> BackboneCard: ...
+
+    @property
+    def net(self) -> nn.Module: ...
+
+    @property
+    def sites(self) -> Sites: ...
+
+    def loss(self, context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> Tensor:
+        """The family's own training loss on one batch, a scalar with gradient."""
+        ...
+
+    def forecast(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        levels: tuple[float, ...],
+        samples: int,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch horizon level"]:
+        """Predictive quantiles in the units of `context`, float32 on the CPU; equal for equal generator states."""
+        ...
+
+
+def check_window(card: BackboneCard, context: int) -> None:
+    """Raise BackboneError where the backbone would silently cut a context short."""
+    if context > card.context:
+        raise BackboneError(
+            f"A context of {context} steps is longer than {card.name} takes ({card.context}): it would drop the oldest "
+            f"{context - card.context}. Set context to at most {card.context}, or choose a backbone that takes more."
+        )

@@ -1,0 +1,233 @@
+"""What a caller may ask for: experiment, data, windows, split, training, arms. Frozen, validated, read from TOML."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from loracast.errors import ConfigError
+from loracast.files import digest
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Spec = TypeVar("Spec", bound=_Frozen)
+
+
+class Mimic3Data(_Frozen):
+    """The original MIMIC-III tables in a folder."""
+
+    source: Literal["mimic3"]
+    path: Path
+    signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
+    cohort: str = "explicit"
+    grid: str = "60min"
+    min_age: float = 18
+    min_hours: float = 12
+
+
+class SimulatedData(_Frozen):
+    """A seeded ICU cohort that no patient lived, written as MIMIC-III tables and read by the same reader."""
+
+    source: Literal["simulate"]
+    patients: int = Field(default=120, ge=10)
+    seed: int = 0
+    signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
+    cohort: str = "explicit"
+    grid: str = "5min"
+    min_age: float = 18
+    min_hours: float = 12
+
+
+class Cinc2019Data(_Frozen):
+    """The PhysioNet/CinC Challenge 2019 files: a folder or an archive of .psv."""
+
+    source: Literal["cinc2019"]
+    path: Path
+    signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
+    septic_only: bool = False
+    min_hours: float = 12
+
+
+class TableData(_Frozen):
+    """A long table that already is in loracast's schema (`loracast data …` writes it)."""
+
+    source: Literal["table"]
+    path: Path
+    signals: tuple[str, ...] | None = None
+
+
+DataSpec = Annotated[Mimic3Data | SimulatedData | Cinc2019Data | TableData, Field(discriminator="source")]
+
+
+class WindowSpec(_Frozen):
+    """How windows are cut, in steps of the grid; what is left out follows from the grid (`resolved`)."""
+
+    context: int | None = Field(default=None, ge=4)
+    """Steps that the forecaster sees."""
+    horizon: int | None = Field(default=None, ge=1)
+    """Steps that it must forecast."""
+    stride: int | None = Field(default=None, ge=1)
+    """Steps between the starts of two windows; the horizon if not given, so that targets do not overlap."""
+    season: int | None = Field(default=None, ge=1)
+    """Period of the seasonal naive floor."""
+    min_context_observed: Share = 0.5
+    """Least share of the context that must be measured."""
+    min_target_observed: Share = 0.5
+    """Least share of the horizon that must be measured."""
+
+    def resolved(self, step_seconds: int) -> "WindowSpec":
+        """The same windows with every length filled in for a grid of `step_seconds`.
+
+        Up to ten minutes a step: 6 h and 3 h (72 and 36 steps at 5 minutes, as in arXiv 2311.04770). Up to an hour:
+        24 h and 6 h. Coarser: 24 and 6 steps. The season is a day where the context holds one, else an hour, else a
+        single step (then the seasonal naive is the last value).
+        """
+        seconds = (6 * 3600, 3 * 3600) if step_seconds <= 600 else (24 * 3600, 6 * 3600)
+        context, horizon = (s // step_seconds for s in seconds) if step_seconds <= 3600 else (24, 6)
+        context, horizon = self.context or context, self.horizon or horizon
+        seasons = [s // step_seconds for s in (86_400, 3600) if 1 < s // step_seconds <= context]
+        filled = {
+            "context": context,
+            "horizon": horizon,
+            "stride": self.stride or horizon,
+            "season": self.season or (seasons[0] if seasons else 1),
+        }
+        return self.model_copy(update=filled)
+
+
+class SplitSpec(_Frozen):
+    """Who is on which side: patients, seeded; by shares, or fold `fold` of `folds`."""
+
+    seed: int = 0
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of training, validation and test patients."""
+    folds: int | None = Field(default=None, ge=3)
+    fold: int = Field(default=0, ge=0)
+    """Fold `fold` is the test side, the next one validation, the rest training."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "SplitSpec":
+        if abs(sum(self.shares) - 1) > 1e-9 or min(self.shares) <= 0:
+            raise ValueError(f"shares {self.shares} must be positive and add up to 1, e.g. [0.8, 0.1, 0.1]")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} does not exist: {self.folds} folds are numbered 0 to {self.folds - 1}")
+        return self
+
+
+class TrainSpec(_Frozen):
+    """The training loop; the learning rate left out is the method's own default."""
+
+    steps: int = Field(default=500, ge=1)
+    """Most optimizer steps; early stopping may end sooner."""
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises from 0; then it falls linearly to 0."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    evaluate_every: int = Field(default=50, ge=1)
+    """Steps between two validation scores; a checkpoint is written with each."""
+    patience: int = Field(default=5, ge=1)
+    """Validation scores without a new best before training stops."""
+    validation_windows: int = Field(default=1024, ge=1)
+    """Most windows that a validation score reads (a seeded choice where there are more)."""
+
+
+class ForecastSpec(_Frozen):
+    """How arms forecast."""
+
+    samples: int = Field(default=20, ge=2)
+    """Sample paths a window."""
+    batch_size: int = Field(default=64, ge=1)
+    seed: int = 0
+
+
+class ArmSpec(_Frozen):
+    """One backbone with one method."""
+
+    backbone: str
+    method: str
+    revision: str | None = None
+    """Commit, tag or branch on the Hub; pinned in the adapter's card."""
+    rank: int = Field(default=2, ge=1)
+    alpha: float = Field(default=16, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+
+    @property
+    def name(self) -> str:
+        """What tables and folders call this arm."""
+        label = self.backbone.rstrip("/").rsplit("/", 1)[-1]
+        return f"{label} {self.method} r={self.rank}" if self.method == "lora" else f"{label} {self.method}"
+
+
+class ExperimentSpec(_Frozen):
+    """A whole comparison: data × arms × seeds, on the same windows."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: DataSpec
+    windows: WindowSpec = WindowSpec()
+    split: SplitSpec = SplitSpec()
+    training: TrainSpec = TrainSpec()
+    forecast: ForecastSpec = ForecastSpec()
+    arms: tuple[ArmSpec, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "ExperimentSpec":
+        names = [arm.name for arm in self.arms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"these arms stand twice: {', '.join(twice)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} repeat")
+        missing = {arm.backbone for arm in self.arms} - {a.backbone for a in self.arms if a.method == "zero-shot"}
+        if missing:
+            raise ValueError(
+                f"no zero-shot arm for {', '.join(sorted(missing))}: every comparison is against it; add "
+                f'{{ backbone = "{min(missing)}", method = "zero-shot" }}'
+            )
+        return self
+
+    @property
+    def digest(self) -> str:
+        """What tells this experiment from another, wherever its files lie."""
+        return digest(self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """The spec for a result file; a path to data is left out because the data's fingerprint says more."""
+        return self.model_dump(mode="json", exclude={"data": {"path"}})
+
+
+def read_experiment(path: Path, *, data: Path | None = None) -> ExperimentSpec:
+    """Read an experiment's TOML; paths in it are relative to the file, `data` replaces the one it names.
+
+    Raises ConfigError for a missing file, bad TOML, an unknown or mistyped key.
+    """
+    if not path.is_file():
+        raise ConfigError(f"No experiment file {path}. Give a .toml, e.g. experiments/mimic3-demo.toml.")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name} is not valid TOML: {error}.") from error
+    where = content.get("data")
+    if isinstance(where, dict):
+        if data is not None:
+            where["path"] = str(data.resolve())
+        elif isinstance(where.get("path"), str):
+            where["path"] = str((path.parent / where["path"]).resolve())
+    return parse(ExperimentSpec, content, path.name)
+
+
+def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:
+    """Validate `content` as `kind`; raises ConfigError with one line a mistake, named by its place in `what`."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in e['loc']) or kind.__name__}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{what} asks for what cannot be done:\n" + "\n".join(lines)) from error

@@ -1,0 +1,65 @@
+"""Windows to quantiles, a batch at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from tqdm.auto import tqdm
+
+from loracast.backbones.base import Backbone
+from loracast.baselines.naive import BASELINES
+from loracast.config import ForecastSpec
+from loracast.data.windows import WindowSet
+from loracast.series import LEVELS, Forecast
+
+Forecaster = Callable[[Float[np.ndarray, "window context"], WindowSet], Forecast]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some windows with their forecast; `rows` says which of the set they are."""
+
+    rows: slice
+    context: Float[np.ndarray, "window context"]
+    future: Float[np.ndarray, "window horizon"]
+    forecast: Forecast
+
+
+def naive(name: str) -> Forecaster:
+    """The baseline `name` as a forecaster."""
+    forecast = BASELINES[name].forecast
+    return lambda context, windows: forecast(context, windows.horizon, windows.season)
+
+
+def pretrained(backbone: Backbone, spec: ForecastSpec) -> Forecaster:
+    """A backbone, adapted or not, as a forecaster; every batch continues one seeded stream of draws."""
+    generator = torch.Generator().manual_seed(spec.seed)
+
+    def forecast(context: Float[np.ndarray, "window context"], windows: WindowSet) -> Forecast:
+        quantiles = backbone.forecast(
+            torch.from_numpy(context), windows.horizon, levels=LEVELS, samples=spec.samples, generator=generator
+        )
+        return Forecast(quantiles.numpy())
+
+    return forecast
+
+
+def forecast_batches(
+    forecaster: Forecaster, windows: WindowSet, *, batch_size: int, label: str = "forecast", progress: bool = True
+) -> Iterator[Batch]:
+    """Forecast `windows` in order; only a batch is in memory at a time."""
+    slices = list(windows.batches(batch_size))
+    for rows in tqdm(slices, desc=label, unit="batch", leave=False, disable=not progress):
+        context, future = windows.batch(rows)
+        yield Batch(rows, context, future, forecaster(context, windows))
+
+
+def forecast_windows(
+    backbone: Backbone, windows: WindowSet, spec: ForecastSpec | None = None, *, progress: bool = False
+) -> Forecast:
+    """Forecast all of `windows` into memory: quantiles of shape (window, horizon, level)."""
+    spec = spec or ForecastSpec()
+    parts = forecast_batches(pretrained(backbone, spec), windows, batch_size=spec.batch_size, progress=progress)
+    return Forecast(np.concatenate([part.forecast.quantiles for part in parts]))
