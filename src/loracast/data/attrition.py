@@ -1,0 +1,123 @@
+"""What was dropped on the way from the source to the long table, step by step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loracast.files import write_json
+
+COUNTS = ("patients", "stays", "rows")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is left after one step, and what the step dropped; None where the step cannot know.
+
+    `signals` has the rows that are left of each signal.
+    """
+
+    name: str
+    patients: int | None
+    stays: int | None
+    rows: int | None
+    dropped_patients: int | None
+    dropped_stays: int | None
+    dropped_rows: int | None
+    signals: dict[str, int] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The step as the attrition file has it."""
+        return {
+            "step": self.name,
+            "patients": self.patients,
+            "stays": self.stays,
+            "rows": self.rows,
+            "dropped_rows": self.dropped_rows,
+            "dropped_stays": self.dropped_stays,
+            "dropped_patients": self.dropped_patients,
+            "signals": self.signals,
+        }
+
+
+@dataclass
+class Attrition:
+    """The counted steps of one reading; `table` describes what came out (rows, observed and missing cells)."""
+
+    steps: list[Step] = field(default_factory=list)
+    table: dict[str, Any] | None = None
+
+    def add(
+        self,
+        name: str,
+        *,
+        patients: int | None = None,
+        stays: int | None = None,
+        rows: int | None = None,
+        signals: Mapping[str, int] | None = None,
+    ) -> None:
+        """Record what is left after a step; what it dropped follows from the last step that knew."""
+        left = {"patients": patients, "stays": stays, "rows": rows}
+        dropped = {kind: self._dropped(kind, count) for kind, count in left.items()}
+        self.steps.append(
+            Step(
+                name=name,
+                patients=patients,
+                stays=stays,
+                rows=rows,
+                dropped_patients=dropped["patients"],
+                dropped_stays=dropped["stays"],
+                dropped_rows=dropped["rows"],
+                signals=None if signals is None else dict(signals),
+            )
+        )
+
+    def _dropped(self, kind: str, left: int | None) -> int | None:
+        if left is None:
+            return None
+        before = next((n for step in reversed(self.steps) if (n := getattr(step, kind)) is not None), left)
+        assert left <= before, f"a step cannot add {kind}"
+        return before - left
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"steps": [...], "table": {...}}`; `table` is absent where nothing was written."""
+        content: dict[str, Any] = {"steps": [step.as_json() for step in self.steps]}
+        return content if self.table is None else {**content, "table": self.table}
+
+    def as_text(self) -> str:
+        """A plain table: one line a step, what is left and, in brackets, what the step dropped."""
+        signals = list(dict.fromkeys(name for step in self.steps for name in step.signals or {}))
+        rows = [["step", *COUNTS, *signals]]
+        for step in self.steps:
+            cells = [_cell(getattr(step, kind), getattr(step, f"dropped_{kind}")) for kind in COUNTS]
+            cells += [_cell((step.signals or {}).get(name), None) for name in signals]
+            rows.append([step.name, *cells])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+        lines.insert(1, "-" * len(lines[0]))
+        if self.table is not None:
+            lines.append(
+                f"{self.table['rows']:,} cells on the {self.table['grid_seconds'] // 60} min grid in "
+                f"{self.table['series']:,} series: {self.table['observed']:,} observed, "
+                f"{self.table['missing']:,} missing and left missing"
+            )
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def attrition_path(out: Path) -> Path:
+    """Where the attrition of the long table `out` is kept: `<stem>.attrition.json` beside it."""
+    return out.with_name(f"{out.stem}.attrition.json")
+
+
+def write_attrition(attrition: Attrition, out: Path) -> None:
+    """Write the attrition beside the long table `out`, whole or not at all."""
+    write_json(attrition_path(out), attrition.as_json())
+
+
+def _cell(left: int | None, dropped: int | None) -> str:
+    if left is None:
+        return ""
+    return f"{left:,} (-{dropped:,})" if dropped else f"{left:,}"

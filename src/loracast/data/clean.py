@@ -1,0 +1,188 @@
+"""Ranges, duplicates and the regular grid: from measurements to the long table, every dropped row counted.
+
+A reader fills the table `events` (patient, stay, signal, time, value, fate), where `fate` is the index of the first
+reason to drop the row, or the number of reasons where there is none. The rest is the same for every source.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from loracast.data.attrition import Attrition, write_attrition
+from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
+from loracast.data.workspace import one, quoted
+from loracast.errors import DataError
+from loracast.files import written
+
+DAY_SECONDS = 86_400
+GRID_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": DAY_SECONDS}
+EMPTY_ADVICE = "Loosen the cohort (--cohort all, --min-age, --min-hours) or name other signals."
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows are dropped: the step's name in the attrition table, and the SQL condition that holds for them.
+
+    `counts_stays` is False while rows of stays outside the cohort are still among those left.
+    """
+
+    step: str
+    holds: str
+    counts_stays: bool = True
+
+
+def grid_seconds(grid: str) -> int:
+    """Seconds of a grid such as "60min", "5min" or "1h"; raises DataError unless it divides a day."""
+    match = re.fullmatch(r"\s*(\d+)\s*([a-z]+)\s*", grid.lower())
+    seconds = int(match[1]) * GRID_UNITS.get(match[2], 0) if match else 0
+    if seconds == 0 or DAY_SECONDS % seconds:
+        raise DataError(f"Grid {grid!r} given. Give a step that divides a day, such as 5min, 15min, 60min or 1h.")
+    return seconds
+
+
+def out_of_range(signals: Sequence[str], value: str = "value") -> str:
+    """SQL condition: the value is beyond the plausible range of its signal. Unknown signals have none."""
+    cases = []
+    for name in signals:
+        if name in SIGNALS:
+            kind = SIGNALS[name]
+            # A lower bound of 0 is itself excluded: a monitor writes 0 where a lead is off.
+            above = ">" if kind.low == 0 else ">="
+            inside = f"{value} {above} {kind.low} AND {value} <= {kind.high}"
+            cases.append(f"WHEN {quoted(name)} THEN NOT ({inside})")
+    return f"CASE signal {' '.join(cases)} ELSE false END" if cases else "false"
+
+
+def fate(reasons: Sequence[Reason]) -> str:
+    """SQL expression: the index of the first reason that holds, or the number of reasons."""
+    cases = " ".join(f"WHEN {reason.holds} THEN {i}" for i, reason in enumerate(reasons))
+    return f"CAST(CASE {cases} ELSE {len(reasons)} END AS TINYINT)"
+
+
+def cell_of(time: str, seconds: int) -> str:
+    """SQL expression: label of the cell of a time, the multiple of the grid (from the epoch) at or after it.
+
+    Closed on the right, as mimic-code's hour bins: a cell holds (label - grid, label].
+    """
+    micro = seconds * 1_000_000
+    return f"make_timestamp(epoch_us({time}) + ({micro} - epoch_us({time}) % {micro}) % {micro})"
+
+
+def grid_and_write(
+    con: duckdb.DuckDBPyConnection,
+    out: Path,
+    info: TableInfo,
+    attrition: Attrition,
+    reasons: Sequence[Reason],
+    show: Callable[[str], None],
+) -> None:
+    """Count the fates of `events`, merge duplicates, average into cells, and write the long table with its attrition.
+
+    The same measurements give the same bytes, in whatever order the source had them. Raises DataError with the
+    attrition table where nothing is left.
+    """
+    _count_fates(con, attrition, reasons)
+    if attrition.steps[-1].rows == 0:
+        raise nothing_left(attrition)
+    show("Averaging the measurements into cells")
+    # One thread from here on: sums of doubles depend on the order of their terms.
+    con.execute("SET threads = 1")
+    con.execute(
+        "CREATE TABLE sorted AS SELECT patient, stay, signal, time, value FROM events "
+        f"WHERE fate = {len(reasons)} ORDER BY stay, signal, time, value"
+    )
+    con.execute("DROP TABLE events")
+    con.execute(
+        "CREATE TABLE measured AS SELECT patient, stay, signal, time, avg(value) AS value FROM sorted "
+        "GROUP BY patient, stay, signal, time ORDER BY stay, signal, time"
+    )
+    con.execute("DROP TABLE sorted")
+    _count_table(con, attrition, "duplicates (same stay, signal and time) averaged", "measured")
+    con.execute(
+        f"CREATE TABLE cells AS SELECT patient, stay, signal, {cell_of('time', info.grid_seconds)} AS cell, "
+        "avg(value) AS value FROM measured GROUP BY ALL"
+    )
+    _count_table(con, attrition, "measurements averaged into grid cells (observed cells)", "cells")
+    show(f"Writing {out}")
+    with written(out) as temporary:
+        _copy(con, temporary, info)
+        attrition.table = _described(con, temporary, info.grid_seconds)
+        write_attrition(attrition, out)
+
+
+def nothing_left(attrition: Attrition) -> DataError:
+    """The error of an empty cohort, with the table that shows why it is empty."""
+    return DataError(f"Nothing is left to forecast. {EMPTY_ADVICE} What was dropped:\n{attrition.as_text()}")
+
+
+def _copy(con: duckdb.DuckDBPyConnection, path: Path, info: TableInfo) -> None:
+    """Write the cells with the missing ones between them: each cell is followed by empty ones up to the next."""
+    step = f"INTERVAL {info.grid_seconds} SECOND"
+    con.execute(
+        f"""
+        COPY (
+            SELECT patient, stay, series, signal, time, CASE WHEN time = cell THEN value END AS value
+            FROM (
+                SELECT *, unnest(range(cell, coalesce(next_cell, cell + {step}), {step})) AS time
+                FROM (
+                    SELECT *, stay || '/' || signal AS series,
+                           lead(cell) OVER (PARTITION BY stay, signal ORDER BY cell) AS next_cell
+                    FROM cells
+                )
+            )
+            ORDER BY series, time
+        ) TO {quoted(path)}
+        (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{METADATA_KEY}: {quoted(info.as_json())}}})
+        """
+    )
+
+
+def _count_fates(con: duckdb.DuckDBPyConnection, attrition: Attrition, reasons: Sequence[Reason]) -> None:
+    rows = con.execute("SELECT signal, fate, count(*) FROM events GROUP BY ALL ORDER BY ALL").fetchall()
+    lasts = con.execute("SELECT patient, max(fate) FROM events WHERE stay IS NOT NULL GROUP BY patient, stay").fetchall()
+    signals = _in_order({signal for signal, _, _ in rows})
+    for i, reason in enumerate(reasons):
+        left = {name: sum(n for signal, at, n in rows if signal == name and at > i) for name in signals}
+        stays = [patient for patient, last in lasts if last > i]
+        attrition.add(
+            reason.step,
+            patients=len(set(stays)) if reason.counts_stays else None,
+            stays=len(stays) if reason.counts_stays else None,
+            rows=sum(left.values()),
+            signals=left,
+        )
+
+
+def _count_table(con: duckdb.DuckDBPyConnection, attrition: Attrition, step: str, table: str) -> None:
+    counts = dict(con.execute(f"SELECT signal, count(*) FROM {table} GROUP BY signal").fetchall())
+    patients, stays = one(con, f"SELECT count(DISTINCT patient), count(DISTINCT stay) FROM {table}")
+    attrition.add(
+        step,
+        patients=patients,
+        stays=stays,
+        rows=sum(counts.values()),
+        signals={name: counts[name] for name in _in_order(set(counts))},
+    )
+
+
+def _described(con: duckdb.DuckDBPyConnection, path: Path, seconds: int) -> dict[str, object]:
+    found = con.execute(
+        "SELECT signal, count(DISTINCT series), count(*), count(value) "
+        f"FROM read_parquet({quoted(path)}) GROUP BY signal"
+    ).fetchall()
+    each = {signal: {"series": series, "rows": n, "observed": seen} for signal, series, n, seen in found}
+    total = {key: sum(counts[key] for counts in each.values()) for key in ("series", "rows", "observed")}
+    return {
+        "grid_seconds": seconds,
+        **total,
+        "missing": total["rows"] - total["observed"],
+        "signals": {name: each[name] for name in _in_order(set(each))},
+    }
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """Known signals in the order of SIGNALS, then a caller's own by name."""
+    return [name for name in SIGNALS if name in names] + sorted(names - set(SIGNALS))

@@ -1,0 +1,145 @@
+"""The long table: its columns, its signals, and what travels in its metadata.
+
+One row is one grid cell of one signal of one stay. Sorted by (series, time); each series runs on a regular grid
+without holes from its first to its last observed cell, and a cell that was not observed has a null value. The cell
+`t` holds the mean of the measurements in (t - grid, t], so a cell never knows what came after its label.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loracast.errors import DataError
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One measured quantity: its unit, the range beyond which a value is an error of measurement or entry.
+
+    A value is plausible if low <= value <= high; a low of 0 is itself excluded, since a monitor writes 0 where a
+    lead is off. `scaled` is the fixed min-max range of Gupta et al. (arXiv 2405.10216), where the paper has one.
+    """
+
+    unit: str
+    low: float
+    high: float
+    label: str
+    scaled: tuple[float, float] | None = None
+
+
+# Hard limits: clifpy's outlier table (heart rate, blood pressure, SpO2, glucose), mimic-code's pivoted vitals
+# (respiration < 70), eicu-code's pivoted vitals (temperature 25-46 °C, so that hypothermia in sepsis survives).
+SIGNALS: dict[str, Signal] = {
+    "heart_rate": Signal("1/min", 0, 300, "heart rate", (0, 300)),
+    "map": Signal("mmHg", 0, 250, "mean arterial pressure", (0, 190)),
+    "sbp": Signal("mmHg", 0, 300, "systolic pressure"),
+    "dbp": Signal("mmHg", 0, 200, "diastolic pressure"),
+    "resp_rate": Signal("1/min", 0, 70, "respiratory rate", (0, 100)),
+    "spo2": Signal("%", 50, 100, "oxygen saturation"),
+    "temperature": Signal("°C", 25, 46, "temperature"),
+    "glucose": Signal("mg/dL", 0, 2000, "glucose"),
+}
+
+# How people write the units above. Anything else is refused: a unit is never guessed, and a value never converted.
+UNIT_SPELLINGS: dict[str, tuple[str, ...]] = {
+    "1/min": ("1/min", "/min", "bpm", "beats/min", "breaths/min", "insp/min"),
+    "mmHg": ("mmhg", "mm[hg]", "mm hg"),
+    "%": ("%",),
+    "°C": ("°c", "c", "cel", "degc", "deg. c", "celsius"),
+    "mg/dL": ("mg/dl",),
+}
+
+LONG_SCHEMA: pa.Schema = pa.schema(
+    [
+        ("patient", pa.string()),
+        ("stay", pa.string()),
+        ("series", pa.string()),
+        ("signal", pa.string()),
+        ("time", pa.timestamp("us")),
+        ("value", pa.float64()),
+    ]
+)
+
+METADATA_KEY = "loracast"
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """What a long table says of itself, kept as JSON under the Parquet key `loracast`."""
+
+    source: str
+    simulated: bool
+    grid_seconds: int
+    units: Mapping[str, str]
+    licence: str
+    cohort: str | None = None
+
+    def as_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps({**asdict(self), "units": dict(self.units)}, ensure_ascii=False)
+
+
+def signals_named(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, in the order given; raises DataError where one is unknown, repeated, or where there is none."""
+    chosen = tuple(names)
+    unknown = [name for name in chosen if name not in SIGNALS]
+    if unknown:
+        raise DataError(f"Unknown signal: {', '.join(unknown)}. Known signals: {', '.join(SIGNALS)}.")
+    if len(set(chosen)) != len(chosen) or not chosen:
+        raise DataError(
+            f"Signals {', '.join(chosen) or '(none)'} given. Name each once, and at least one of {', '.join(SIGNALS)}."
+        )
+    return chosen
+
+
+def signal_named(name: str, units: Mapping[str, str]) -> Signal:
+    """A known signal, or one of a caller's own: its name as label, its unit from the table, any finite value."""
+    if name in SIGNALS:
+        return SIGNALS[name]
+    if name not in units:
+        raise DataError(f"The unit of signal {name!r} is not stated. Write the table with its unit (unit=...).")
+    return Signal(units[name], -inf, inf, name)
+
+
+def unit_of(name: str, given: str | None) -> str:
+    """The unit a signal is kept in; raises DataError where the unit given is another, or where none is known."""
+    if name not in SIGNALS:
+        if given is None:
+            raise DataError(
+                f"{name!r} is neither a column nor a known signal ({', '.join(SIGNALS)}). "
+                "State its unit (unit=..., --unit) to use it as a signal of your own."
+            )
+        return given
+    kept = SIGNALS[name].unit
+    if given is not None and given.strip().lower() not in UNIT_SPELLINGS[kept]:
+        raise DataError(
+            f"{name} is given in {given!r}, but loracast keeps it in {kept} and converts nothing unasked. "
+            f"Convert the values to {kept} first, or give the signal a name of its own."
+        )
+    return kept
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """The metadata of a long table: empty where the file has none; raises DataError where it is not Parquet."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except FileNotFoundError as error:
+        raise DataError(f"No such table: {path}. Write one with `loracast data ...`.") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file ({error}). Write it again.") from error
+    raw = metadata.get(METADATA_KEY.encode())
+    if raw is None:
+        return {}
+    try:
+        info = json.loads(raw)
+    except ValueError as error:
+        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not JSON. Write the table again.") from error
+    if not isinstance(info, dict):
+        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not a JSON object. Write the table again.")
+    return info
