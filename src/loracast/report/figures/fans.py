@@ -1,0 +1,157 @@
+"""Forecast fans: what the forecasts of single patients look like, zero-shot beside adapted."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from loracast.report.figures.style import WIDTH, ArmStyle, Drawing, arm_styles, finish, provenance
+from loracast.report.results import Arm, Results, Run, floats, is_baseline, label_of, shown_unit, signals_of
+
+KINDS = ("best", "typical", "worst")
+COLUMNS = 4
+"""At most this many fans a signal stand side by side."""
+
+Example = dict[str, Any]
+
+
+def draw(results: Results) -> Drawing | None:
+    """Fans of the windows that the shown arm recorded; None where no run recorded any.
+
+    Zero-shot of the same backbone is laid over a fan where it recorded the very same window.
+    """
+    shown = _shown_arm(results)
+    if shown is None:
+        return None
+    arm, run = shown
+    rows = {signal: _examples(run, signal) for signal in signals_of(results.summary)}
+    rows = {signal: examples for signal, examples in rows.items() if examples}
+    reference = _reference(results, arm)
+    columns = max(len(examples) for examples in rows.values())
+    height = 1.55 * len(rows) + 0.15
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    styles = arm_styles(results.summary)
+    overlaid = False
+    for line, (signal, examples) in zip(grid, rows.items(), strict=True):
+        for axes, example in zip(line, examples, strict=False):
+            twin = reference.get(_window(example)) if reference else None
+            overlaid = overlaid or twin is not None
+            _fan(axes, example, styles[arm["arm"]], twin)
+            axes.set_title(str(example.get("kind", "")), color="#444444")
+        for spare in line[len(examples) :]:
+            spare.remove()
+        unit = shown_unit(str(examples[0].get("unit") or ""))
+        line[0].set_ylabel(
+            f"{label_of(results.summary, signal)}\n({unit})" if unit else label_of(results.summary, signal)
+        )
+    handles = _handles(arm["arm"], styles[arm["arm"]], next(iter(rows.values()))[0], overlaid=overlaid)
+    note = provenance(results, runs=f"forecasts of one run (seed {run.seed})")
+    finish(figure, results, note, label="hours from the start of the forecast", handles=handles)
+    kinds = ", ".join(kind for kind in KINDS if any(item.get("kind") == kind for row in rows.values() for item in row))
+    return Drawing(
+        name="fans",
+        title="What the forecasts look like",
+        figure=figure,
+        alt=f"Forecast fans of {arm['arm']} for {len(rows)} signals ({kinds} test windows): observed values before and "
+        "after the forecast start, with the median, the inner band and the 80 % band of the forecast.",
+        caption=f"One test window each, of different patients where the data allow ({kinds} by error), as recorded by "
+        f"the run of {arm['arm']} with seed {run.seed}. Gaps are cells without an observation."
+        + (" Dashed: zero-shot on the same window, dotted its 80 % band." if overlaid else ""),
+    )
+
+
+def _shown_arm(results: Results) -> tuple[Arm, Run] | None:
+    """The first LoRA arm with examples, or else any trained arm, zero-shot, and at last a baseline."""
+
+    def rank(arm: Arm) -> int:
+        method = arm.get("method")
+        return 0 if method == "lora" else 1 if arm.get("trainable_parameters") else 3 if is_baseline(arm) else 2
+
+    for arm in sorted(results.summary["arms"], key=rank):
+        for run in results.runs_of(arm["arm"]):
+            if run.examples:
+                return arm, run
+    return None
+
+
+def _reference(results: Results, shown: Arm) -> dict[Any, Example]:
+    """The windows that zero-shot of the same backbone recorded, by their content."""
+    if shown.get("method") == "zero-shot":
+        return {}
+    for arm in results.summary["arms"]:
+        if arm.get("method") == "zero-shot" and arm.get("backbone") == shown.get("backbone"):
+            return {_window(item): item for run in results.runs_of(arm["arm"]) for item in run.examples}
+    return {}
+
+
+def _window(example: Example) -> tuple[Any, ...]:
+    return example["signal"], tuple(example["context"]), tuple(example["future"])
+
+
+def _examples(run: Run, signal: str) -> list[Example]:
+    def order(example: Example) -> int:
+        kind = example.get("kind")
+        return KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+    return sorted((item for item in run.examples if item["signal"] == signal), key=order)[:COLUMNS]
+
+
+def band_levels(levels: list[float]) -> list[tuple[int, int]]:
+    """Positions of the 10–90 % pair and of the pair next to 30–70 %, outer first."""
+    array = np.array(levels)
+    pairs = [(int(abs(array - low).argmin()), int(abs(array - (1 - low)).argmin())) for low in (0.1, 0.3)]
+    return [pair for place, pair in enumerate(pairs) if pair[0] < pair[1] and pair not in pairs[:place]]
+
+
+def _fan(axes: Axes, example: Example, style: ArmStyle, twin: Example | None) -> None:
+    hours = float(example["step_seconds"]) / 3600
+    context, future = floats(example["context"]), floats(example["future"])
+    context = context[-max(4 * len(future), 24) :]
+    before = hours * np.arange(1 - len(context), 1)
+    after = hours * np.arange(1, len(future) + 1)
+    quantiles, levels = floats(example["quantiles"]), list(example["levels"])
+    for place, (low, high) in enumerate(band_levels(levels)):
+        axes.fill_between(
+            after, quantiles[:, low], quantiles[:, high], color=style.colour, alpha=0.18 + 0.17 * place, lw=0, zorder=2
+        )
+    axes.plot(after, quantiles[:, levels.index(0.5)], color=style.colour, zorder=5)
+    if twin is not None:
+        other = floats(twin["quantiles"])
+        low, high = band_levels(list(twin["levels"]))[0]
+        axes.plot(after, other[:, list(twin["levels"]).index(0.5)], color="#000000", ls=(0, (4, 1.5)), lw=1.0, zorder=4)
+        for edge in (low, high):
+            axes.plot(after, other[:, edge], color="#000000", ls=(0, (1, 1.5)), lw=0.7, zorder=3)
+    dense = len(context) > 40
+    axes.plot(before, context, color="#555555", lw=1.0, marker="." if not dense else "", ms=3.5, zorder=4)
+    if dense:
+        _lone_points(axes, before, context)
+    axes.plot(after, future, color="#222222", lw=0.6, marker="o", ms=2.2, mfc="white", mew=0.7, zorder=6)
+    axes.axvline(0, color="#777777", lw=0.7, zorder=1)
+    axes.margins(x=0.02)
+
+
+def _lone_points(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
+    """Mark observed cells between two gaps: a line alone would not show them."""
+    seen = np.concatenate([[False], np.isfinite(values), [False]])
+    lone = seen[1:-1] & ~seen[:-2] & ~seen[2:]
+    axes.plot(times[lone], values[lone], color="#555555", lw=0, marker=".", ms=3, zorder=4)
+
+
+def _handles(arm: str, style: ArmStyle, example: Example, *, overlaid: bool) -> list[Any]:
+    levels = list(example["levels"])
+    handles: list[Any] = [
+        Line2D([], [], color="#555555", lw=1.0, label="observed before"),
+        Line2D([], [], color="#222222", lw=0.6, marker="o", ms=2.6, mfc="white", mew=0.7, label="observed after"),
+        Line2D([], [], color=style.colour, label=f"{arm}: median"),
+    ]
+    for place, (low, high) in enumerate(band_levels(levels)):
+        width = round(100 * (levels[high] - levels[low]))
+        handles.append(Patch(color=style.colour, alpha=0.18 + 0.25 * place, lw=0, label=f"{width} % band"))
+    if overlaid:
+        handles.append(Line2D([], [], color="#000000", ls=(0, (4, 1.5)), lw=1.0, label="zero-shot: median"))
+        handles.append(Line2D([], [], color="#000000", ls=(0, (1, 1.5)), lw=0.7, label="zero-shot: 80 % band"))
+    return handles

@@ -1,0 +1,197 @@
+"""How figures look: one colour an arm over all of them, journal widths, fonts that travel with the file."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from loracast.report.numbers import plural
+from loracast.report.results import Arm, Results, Summary, is_baseline, is_simulated, label_of, score, unit_of
+
+WIDTH = 7.0
+"""Inches: a double journal column (178 mm)."""
+
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "figure.dpi": 300,
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": "#444444",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "loracast",
+    "pdf.fonttype": 42,
+    "savefig.facecolor": "white",
+    "figure.facecolor": "white",
+}
+
+# Okabe & Ito, "Color Universal Design" (2008); black is kept for zero-shot, yellow left out (too light on white).
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
+BASELINES = (("#8c8c8c", "-"), ("#666666", (0, (4, 1.5))), ("#9a9a9a", (0, (1.2, 1.2))), ("#555555", (0, (4, 1, 1, 1))))
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """The look of one arm in every figure."""
+
+    colour: str
+    marker: str
+    dash: Any
+
+
+def arm_styles(summary: Summary) -> dict[str, ArmStyle]:
+    """Greys for the naive floor, black for the first zero-shot, the colour-blind-safe palette for the others."""
+    styles: dict[str, ArmStyle] = {}
+    floors = others = 0
+    has_black = False
+    for arm in summary["arms"]:
+        if is_baseline(arm):
+            colour, dash = BASELINES[floors % len(BASELINES)]
+            styles[arm["arm"]] = ArmStyle(colour, "x+1|"[floors % 4], dash)
+            floors += 1
+        elif arm.get("method") == "zero-shot" and not has_black:
+            styles[arm["arm"]] = ArmStyle("#000000", "D", "-")
+            has_black = True
+        else:
+            turn = others // len(PALETTE)
+            styles[arm["arm"]] = ArmStyle(
+                PALETTE[others % len(PALETTE)], MARKERS[others % len(MARKERS)], DASHES[turn % len(DASHES)]
+            )
+            others += 1
+    return styles
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure with what is said about it: `alt` for those who cannot see it, `caption` for all."""
+
+    name: str
+    title: str
+    figure: Figure
+    alt: str
+    caption: str
+
+
+def panels(count: int, *, columns: int, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels and no empty one, `height` inches a row; `finish` adds what stands below."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, rows * height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    axes = list(grid.flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def columns_for(count: int) -> int:
+    """How many panels stand side by side: two for two or four, else three."""
+    return 2 if count in (2, 4) else min(3, count)
+
+
+def finish(
+    figure: Figure, results: Results, note: str, *, label: str = "", handles: Sequence[Artist] = (), columns: int = 4
+) -> None:
+    """Put below the panels, from the bottom: what the figure was drawn from, the legend, a label for all x axes.
+
+    The note says it in the file alone as well, simulated data in colour. The figure grows by what is added.
+    """
+    lines = textwrap.wrap(note, 125)
+    edges = [0.05 + 0.12 * len(lines)]
+    edges.append(edges[-1] + 0.165 * math.ceil(len(handles) / columns) + (0.04 if handles else 0))
+    room = edges[-1] + (0.16 if label else 0)
+    width, height = figure.get_size_inches()
+    total = height + room
+    figure.set_size_inches(width, total)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0.005, room / total, 0.99, height / total))  # type: ignore[call-arg]
+    colour = "#9a4a00" if is_simulated(results.summary) else "#555555"
+    figure.text(0.01, 0.03 / total, "\n".join(lines), fontsize=6.5, color=colour, va="bottom", linespacing=1.25)
+    if handles:
+        place = (0.5, (edges[0] + 0.01) / total)
+        figure.legend(
+            handles=list(handles), loc="lower center", bbox_to_anchor=place, ncols=columns,
+            handlelength=2.4, columnspacing=1.6, borderpad=0.1, borderaxespad=0,
+        )  # fmt: skip
+    if label:
+        figure.text(0.5, (edges[-1] + 0.03) / total, label, ha="center", va="bottom")
+
+
+def provenance(results: Results, *, runs: str = "") -> str:
+    """On what data, how many patients and windows, how many seeds."""
+    summary = results.summary
+    data, windows = summary.get("data") or {}, summary.get("windows") or {}
+    parts = [("SIMULATED DATA: " if is_simulated(summary) else "Data: ") + str(data.get("source") or "unnamed")]
+    patients, counts = data.get("patients") or {}, windows.get("counts") or {}
+    if patients.get("test") is not None:
+        tested = plural(patients["test"], "test patient")
+        parts.append(tested + (f", {plural(counts['test'], 'window')}" if counts.get("test") is not None else ""))
+    parts.append(runs or seeds_text(summary["arms"]))
+    return "; ".join(part for part in parts if part) + "."
+
+
+def seeds_text(arms: Sequence[Arm]) -> str:
+    """How many seeds the trained arms, or else all arms, were run with."""
+    numbers = {len(arm.get("seeds") or ()) for arm in arms if arm.get("trainable_parameters")}
+    numbers = (numbers or {len(arm.get("seeds") or ()) for arm in arms}) - {0}
+    if not numbers:
+        return ""
+    if len(numbers) == 1:
+        return f"{plural(numbers.pop(), 'seed')} a trained arm"
+    return f"{min(numbers)} to {max(numbers)} seeds a trained arm"
+
+
+def axis_label(summary: Summary, signal: str, score_name: str) -> str:
+    """A score with the unit of the signal: `MAE (mmHg)`."""
+    unit = unit_of(summary, signal)
+    return f"{score_name} ({unit})" if unit else score_name
+
+
+def sample_sizes(summary: Summary, signals: Sequence[str]) -> str:
+    """How many test patients and windows stand behind each signal, where the scores say so, as a sentence."""
+    parts = []
+    for signal in signals:
+        sizes = [
+            plural(round(number), noun)
+            for name, noun in (("n_patients", "patient"), ("n_windows", "window"))
+            if (number := next((n for arm in summary["arms"] if (n := score(arm, signal, name)) is not None), None))
+        ]
+        if sizes:
+            parts.append(f"{label_of(summary, signal)}: {', '.join(sizes)}")
+    return f" {'; '.join(parts)}." if parts else ""
+
+
+def arm_handles(styles: dict[str, ArmStyle], arms: Sequence[str], *, lines: bool = True) -> tuple[list[Line2D], int]:
+    """The legend of some arms, and in how many columns it fits the width."""
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, ls=look.dash if lines else "", label=arm)
+        for arm, look in ((arm, styles[arm]) for arm in arms)
+    ]
+    longest = max((len(arm) for arm in arms), default=1)
+    return handles, max(1, min(len(arms), int(118 / (longest + 7))))

@@ -1,0 +1,216 @@
+"""A results folder, read: the summary, and of each run its learning curve and its example forecasts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loracast.errors import ConfigError
+from loracast.files import read_json
+
+Summary = dict[str, Any]
+Arm = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed, as far as the report needs it."""
+
+    arm: str
+    seed: int
+    result: dict[str, Any]
+    learning: dict[str, Any] | None
+    examples: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the report is made from; nothing else is read."""
+
+    summary: Summary
+    experiment: dict[str, Any]
+    runs: tuple[Run, ...]
+    attrition: tuple[dict[str, Any], ...]
+
+    def runs_of(self, arm: str) -> tuple[Run, ...]:
+        """The runs of one arm, by seed."""
+        return tuple(run for run in self.runs if run.arm == arm)
+
+
+def read_results(folder: Path) -> Results:
+    """Read a results folder.
+
+    Raises ConfigError where the folder is missing, holds no `summary.json`, or a file in it is not what it should be.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"there is no folder {str(folder)!r}. Give the folder an experiment wrote, or make one: "
+            "`loracast run EXPERIMENT.toml --out FOLDER`, or `loracast demo --out FOLDER`."
+        )
+    if not (folder / "summary.json").is_file():
+        found = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:12])
+        raise ConfigError(
+            f"{str(folder)!r} holds no summary.json, so there is nothing to report; it holds: {found or 'nothing'}. "
+            "An experiment writes it once its last run is done: finish it with "
+            "`loracast run EXPERIMENT.toml --out FOLDER --resume`."
+        )
+    summary = _object(folder / "summary.json")
+    if not isinstance(summary.get("arms"), list) or not summary["arms"]:
+        raise ConfigError(
+            f"{str(folder / 'summary.json')!r} lists no arms, so there is nothing to report. "
+            "Write it anew with `loracast run EXPERIMENT.toml --out FOLDER --resume`."
+        )
+    experiment = folder / "experiment.json"
+    names = [arm["arm"] for arm in summary["arms"]]
+    runs = [_run(path.parent) for path in sorted(folder.glob("runs/*/result.json"))]
+    runs.sort(key=lambda run: (names.index(run.arm) if run.arm in names else len(names), run.seed))
+    return Results(
+        summary=summary,
+        experiment=_object(experiment) if experiment.is_file() else {},
+        runs=tuple(runs),
+        attrition=_attrition(summary, folder),
+    )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{str(path)!r} is not whole JSON ({error}). Remove it and run the experiment again."
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{str(path)!r} holds a {type(content).__name__} where a JSON object is needed.")
+    return content
+
+
+def _run(folder: Path) -> Run:
+    result = _object(folder / "result.json")
+    learning, examples = folder / "learning.json", folder / "examples.json"
+    return Run(
+        arm=str(result.get("arm", folder.name)),
+        seed=int(result.get("seed") or 0),
+        result=result,
+        learning=_object(learning) if learning.is_file() else None,
+        examples=tuple(read_json(examples)) if examples.is_file() else (),
+    )
+
+
+def _attrition(summary: Summary, folder: Path) -> tuple[dict[str, Any], ...]:
+    recorded = (summary.get("data") or {}).get("attrition")
+    beside = folder / "data" / "vitals.attrition.json"
+    if not recorded and beside.is_file():
+        recorded = _object(beside)
+    return tuple((recorded or {}).get("steps") or ())
+
+
+def signals_of(summary: Summary) -> tuple[str, ...]:
+    """The signals of the data, in its order, and then any that only the scores know."""
+    named = dict.fromkeys((summary.get("data") or {}).get("signals") or {})
+    for arm in summary["arms"]:
+        named.update(dict.fromkeys(arm.get("scores") or {}))
+    return tuple(named)
+
+
+def scored_signals(summary: Summary) -> tuple[str, ...]:
+    """The signals for which at least one arm has an error to show."""
+    arms = summary["arms"]
+    return tuple(name for name in signals_of(summary) if any(score(arm, name, "mae") is not None for arm in arms))
+
+
+def label_of(summary: Summary, signal: str) -> str:
+    """What people call a signal: `heart rate`."""
+    known = ((summary.get("data") or {}).get("signals") or {}).get(signal) or {}
+    return str(known.get("label") or signal.replace("_", " "))
+
+
+def unit_of(summary: Summary, signal: str) -> str:
+    """The unit as people write it behind a number: `mmHg`, `/min`; empty where it is not known."""
+    known = ((summary.get("data") or {}).get("signals") or {}).get(signal) or {}
+    return shown_unit(str(known.get("unit") or ""))
+
+
+def shown_unit(unit: str) -> str:
+    """`1/min` reads as `/min` behind a number."""
+    return unit.removeprefix("1") if unit.startswith("1/") else unit
+
+
+def score(arm: Arm, signal: str, name: str) -> float | None:
+    """One score of an arm, or None where it does not exist."""
+    value = ((arm.get("scores") or {}).get(signal) or {}).get(name)
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
+def interval_of(arm: Arm, signal: str, name: str) -> tuple[float, float] | None:
+    """The 95 % interval of a score, or None."""
+    return _bounds((((arm.get("scores") or {}).get(signal) or {}).get("ci95") or {}).get(name))
+
+
+def by_step(arm: Arm, signal: str, name: str) -> np.ndarray | None:
+    """A score for each step of the horizon, shape (horizon,), NaN where a step has none; None where not recorded."""
+    values = (((arm.get("scores") or {}).get(signal) or {}).get("by_step") or {}).get(name)
+    return None if not values else floats(values)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The paired difference in MAE to zero-shot: negative is better."""
+
+    value: float | None
+    bounds: tuple[float, float] | None
+    verdict: str
+    sentence: str
+
+
+def difference_of(arm: Arm, signal: str) -> Difference | None:
+    """The difference of an arm to zero-shot on a signal; None for zero-shot itself or where it was not compared."""
+    recorded = (arm.get("vs_zero_shot") or {}).get(signal)
+    if not recorded:
+        return None
+    value = recorded.get("mae_difference")
+    return Difference(
+        value=None if value is None else float(value),
+        bounds=_bounds(recorded.get("ci95")),
+        verdict=str(recorded.get("verdict") or ""),
+        sentence=str(recorded.get("sentence") or ""),
+    )
+
+
+def _bounds(recorded: Any) -> tuple[float, float] | None:
+    if not recorded or recorded[0] is None or recorded[1] is None:
+        return None
+    return float(recorded[0]), float(recorded[1])
+
+
+def floats(values: Any) -> np.ndarray:
+    """A JSON list, nested or not, as float64 with null as NaN."""
+    return np.array(values, dtype=float)
+
+
+def is_baseline(arm: Arm) -> bool:
+    """Whether an arm is a naive forecast without a pretrained model."""
+    return arm.get("method") == "baseline"
+
+
+def is_trained(arm: Arm) -> bool:
+    """Whether anything was trained for an arm."""
+    return bool(arm.get("trainable_parameters"))
+
+
+def is_simulated(summary: Summary) -> bool:
+    """Whether the data are simulated, and must be labelled so wherever they appear."""
+    return bool((summary.get("data") or {}).get("simulated"))
+
+
+def source_of(summary: Summary) -> str:
+    """The data in a few words, simulated data named as such."""
+    source = str((summary.get("data") or {}).get("source") or "unnamed data")
+    return f"{source} (SIMULATED DATA)" if is_simulated(summary) else source
+
+
+def seeds_of(summary: Summary) -> tuple[int, ...]:
+    """All seeds that any arm was run with."""
+    return tuple(sorted({int(seed) for arm in summary["arms"] for seed in arm.get("seeds") or ()}))

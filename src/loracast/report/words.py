@@ -1,0 +1,105 @@
+"""The verdict in plain words: which arm errs least, and whether adapting was shown to be worth it."""
+
+from loracast.report.numbers import count, decimals_for, interval, number, plural, share
+from loracast.report.results import (
+    Arm,
+    Summary,
+    difference_of,
+    interval_of,
+    is_baseline,
+    is_trained,
+    label_of,
+    score,
+    scored_signals,
+    seeds_of,
+    signals_of,
+    unit_of,
+)
+
+
+def verdict_of_arm(summary: Summary, arm: Arm) -> str:
+    """One sentence on a trained arm: what it cost, and on which signals it is shown better or worse than zero-shot."""
+    every = "all " if arm.get("method") == "full" else ""
+    cost = f"{arm['arm']} trains {every}{count(arm.get('trainable_parameters'))} numbers{_part(summary, arm)}. "
+    found: dict[str, list[str]] = {"better": [], "worse": [], "": []}
+    for signal in scored_signals(summary):
+        difference = difference_of(arm, signal)
+        if difference is not None and difference.value is not None:
+            kind = difference.verdict if difference.verdict in found else ""
+            found[kind].append(label_of(summary, signal))
+    compared = sum(map(len, found.values()))
+    if not compared:
+        return cost + "It was not compared with zero-shot."
+    phrases = [f"{kind} than zero-shot on {_listed(found[kind])}" for kind in ("better", "worse") if found[kind]]
+    if not phrases:
+        where = f"on {_listed(found[''])}" if compared == 1 else f"on any of {plural(compared, 'signal')}"
+        return cost + f"No difference to zero-shot is shown {where}."
+    rest = f"; on {_listed(found[''])} no difference is shown" if found[""] else ""
+    return cost + f"It is shown to be {' and '.join(phrases)}{rest}."
+
+
+def _part(summary: Summary, arm: Arm) -> str:
+    """How small a part the trained numbers are of what full fine-tuning trains, or else of the whole backbone."""
+    if arm.get("method") == "full":
+        return " of the model"
+    for other in summary["arms"]:
+        if other.get("method") == "full" and other.get("backbone") == arm.get("backbone"):
+            whole = other.get("trainable_parameters")
+            return f" ({share(arm.get('trainable_parameters'), whole)} of the {count(whole)} of full fine-tuning)"
+    whole = arm.get("total_parameters")
+    return f" ({share(arm.get('trainable_parameters'), whole)} of the {count(whole)} of the model)" if whole else ""
+
+
+def lowest_of_signal(summary: Summary, signal: str) -> tuple[str, bool]:
+    """One sentence on a signal, who errs least and next to whom, and whether the naive floor won."""
+    scored = [(score(arm, signal, "mae"), arm) for arm in summary["arms"]]
+    ranked = sorted(((value, arm) for value, arm in scored if value is not None), key=lambda pair: pair[0])
+    if not ranked:
+        return "no arm has a score.", False
+    decimals, unit = decimals_for(value for value, _ in ranked), unit_of(summary, signal)
+    value, best = ranked[0]
+    bounds = interval(interval_of(best, signal, "mae"), decimals)
+    text = f"lowest error with {best['arm']}, MAE {number(value, decimals)} {unit} {bounds}".rstrip()
+    others = [f"{arm['arm']} {number(other, decimals)}" for other, arm in _rivals(ranked)]
+    floor_won = is_baseline(best) and any(not is_baseline(arm) for _, arm in ranked)
+    ending = " No model errs less than this naive forecast." if floor_won else ""
+    return text + (f" (for comparison: {', '.join(others)})." if others else ".") + ending, floor_won
+
+
+def _rivals(ranked: list[tuple[float, Arm]]) -> list[tuple[float, Arm]]:
+    """The best zero-shot and the best naive forecast, where they are not the winner themselves."""
+    tests = (lambda arm: arm.get("method") == "zero-shot", is_baseline)
+    firsts = [next((pair for pair in ranked if test(pair[1])), None) for test in tests]
+    return [pair for pair in firsts if pair is not None and pair is not ranked[0]]
+
+
+def doubts(summary: Summary) -> list[str]:
+    """What a reader should know before believing: few seeds, few patients, checks that warn."""
+    found = []
+    if len(seeds_of(summary)) == 1 and any(is_trained(arm) for arm in summary["arms"]):
+        found.append("There is one seed only, so how much another training would differ is not known.")
+    test = ((summary.get("data") or {}).get("patients") or {}).get("test")
+    if test is not None and test < 20:
+        found.append(
+            f"There {'is' if test == 1 else 'are'} only {plural(test, 'test patient')}: read the intervals as rough."
+        )
+    warned = [check for check in summary.get("checks") or () if check.get("outcome") == "warning"]
+    if warned:
+        codes = ", ".join(str(check.get("code")) for check in warned)
+        found.append(f"{plural(len(warned), 'check')} {'warns' if len(warned) == 1 else 'warn'} ({codes}); see below.")
+    return found
+
+
+def sentences(summary: Summary) -> list[str]:
+    """The recorded sentences on the differences to zero-shot, once each, arm by arm."""
+    found = dict.fromkeys(
+        difference.sentence
+        for arm in summary["arms"]
+        for signal in signals_of(summary)
+        if (difference := difference_of(arm, signal)) is not None and difference.sentence
+    )
+    return list(found)
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
