@@ -75,7 +75,9 @@ def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[
 def read_card(folder: Path) -> dict[str, Any]:
     """The card of an adapter; raises AdapterError where `folder` holds none."""
     if not (folder / CARD).is_file():
-        raise AdapterError(f"{folder} holds no adapter: {CARD} is missing. `loracast adapt` and `loracast run` write them.")
+        raise AdapterError(
+            f"{folder} holds no adapter: {CARD} is missing. `loracast adapt` and `loracast run` write them."
+        )
     card: dict[str, Any] = read_json(folder / CARD)
     return card
 

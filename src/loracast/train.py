@@ -96,14 +96,12 @@ class _KeepBest(TrainerCallback):
         self.file = folder / BEST
         self.patience = patience
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         scores = validation_curve(state.log_history)
         if not math.isfinite(scores[-1]["loss"]):
             raise TrainingError(
-                f"The validation loss at step {state.global_step} is {scores[-1]['loss']}: training has diverged. Lower "
-                "learning_rate, or raise warmup_share."
+                f"The validation loss at step {state.global_step} is {scores[-1]['loss']}: training has diverged. "
+                "Lower learning_rate, or raise warmup_share."
             )
         best = min(scores, key=lambda score: score["loss"])
         if best is scores[-1]:
@@ -113,7 +111,7 @@ class _KeepBest(TrainerCallback):
             control.should_training_stop = True
 
 
-class _Mark(TrainerCallback):
+class MarkWhole(TrainerCallback):
     """Marks a checkpoint as whole, with the seconds of training so far."""
 
     def __init__(self, seconds_before: float) -> None:
@@ -131,7 +129,7 @@ class Progress(TrainerCallback):
         self.label = label
         self.shown: dict[str, str] = {}
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", leave=False)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
@@ -173,8 +171,9 @@ def fit(
     seconds = read_json(checkpoint / MARKER)["seconds"] if checkpoint else 0.0
     history: list[dict[str, float]] = _history(checkpoint) if checkpoint else []
     validation = validation.some(spec.validation_windows, seed=0)
-    trainer = _trainer(attached, train, validation, spec, folder, seed=seed, progress=progress, begin=checkpoint is None)
-    trainer.add_callback(_Mark(seconds))
+    begin = checkpoint is None
+    trainer = _trainer(attached, train, validation, spec, folder, seed=seed, progress=progress, begin=begin)
+    trainer.add_callback(MarkWhole(seconds))
     start = time.monotonic()
     if checkpoint is None or not is_over(validation_curve(history), spec.patience):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

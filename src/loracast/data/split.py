@@ -21,7 +21,8 @@ def split_patients(patients: Iterable[str], spec: SplitSpec) -> dict[str, str]:
     if len(ordered) < least:
         raise DataError(
             f"{len(ordered)} patients cannot be split into {least} parts without sharing one. Read more patients, "
-            "loosen the cohort (--cohort all, --min-hours, --min-age)" + (" or ask for fewer folds." if spec.folds else ".")
+            "loosen the cohort (--cohort all, --min-hours, --min-age)"
+            + (" or ask for fewer folds." if spec.folds else ".")
         )
     shuffled = [ordered[i] for i in np.random.default_rng(spec.seed).permutation(len(ordered))]
     if spec.folds is not None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from loracast.config import WindowSpec
 from loracast.data.split import SIDES
+from loracast.data.stream import series_of
 from loracast.errors import DataError
 from loracast.files import digest, read_json, write_json, written
 from loracast.series import Table
@@ -155,15 +155,16 @@ def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: P
         offset = 0
         with (folder / "values.f32").open("wb") as values_file:
             files = {side: (folder / f"{side}.i64").open("wb") for side in SIDES}
-            for patient, signal, values in _series(table):
+            for one in series_of(table):
+                values = one.values
                 counts["series"] += 1
                 if len(values) < spec.context + spec.horizon:
                     counts["series_too_short"] += 1
                     continue
                 starts = _starts(values, spec, counts)
-                side = sides[patient]
+                side = sides[one.patient]
                 kept[side] += len(starts)
-                _append(files[side], starts + offset, codes[patient], table.signals.index(signal))
+                _append(files[side], starts + offset, codes[one.patient], table.signals.index(one.signal))
                 values_file.write(values.tobytes())
                 offset += len(values)
             for file in files.values():
@@ -179,29 +180,6 @@ def open_windows(folder: Path) -> Windows:
     if not (folder / "windows.json").is_file():
         raise DataError(f"No windows in {folder}: windows.json is missing. Cut them again from the long table.")
     return Windows(folder, read_json(folder / "windows.json"))
-
-
-def _series(table: Table) -> Iterator[tuple[str, str, Float[np.ndarray, " time"]]]:
-    """Patient, signal and values of each series, one at a time, from a table sorted by series and time."""
-    name: str | None = None
-    patient = signal = ""
-    pieces: list[np.ndarray] = []
-    columns = ["patient", "series", "signal", "value"]
-    with pq.ParquetFile(table.path) as file:
-        for batch in file.iter_batches(batch_size=65_536, columns=columns):
-            series = np.asarray(batch.column("series").to_pylist(), dtype=object)
-            values = batch.column("value").to_numpy(zero_copy_only=False).astype(np.float32)
-            breaks = np.flatnonzero(series[1:] != series[:-1]) + 1
-            for start, stop in zip([0, *breaks], [*breaks, len(series)], strict=True):
-                if series[start] != name:
-                    if name is not None and signal in table.signals:
-                        yield patient, signal, np.concatenate(pieces)
-                    name, pieces = series[start], []
-                    patient = batch.column("patient")[int(start)].as_py()
-                    signal = batch.column("signal")[int(start)].as_py()
-                pieces.append(values[start:stop])
-    if name is not None and signal in table.signals:
-        yield patient, signal, np.concatenate(pieces)
 
 
 def _starts(values: Float[np.ndarray, " time"], spec: WindowSpec, counts: dict[str, int]) -> Int[np.ndarray, " window"]:

@@ -1,11 +1,13 @@
 """Pretrain a Chronos-T5 from nothing, on synthetic series alone.
 
 The corpus is `loracast.pretrain.corpora`; the network, its tokens and its loss are those of Chronos-T5 (Ansari et
-al., TMLR 2024) as `chronos-forecasting` and `transformers` build them. One addition speeds up a short run: the
-token embedding starts as Fourier features of the bin centres, so that neighbouring bins begin as neighbours.
+al., TMLR 2024) as `chronos-forecasting` and `transformers` build them. What is ours is where a short run starts:
+neighbouring bins begin as neighbours, and attention begins by looking nearby (see `build`). Without that, a run of
+hours stays on the plateau of the marginal distribution.
 """
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,16 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
+from transformers.models.t5.modeling_t5 import T5Attention
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from loracast.pretrain import corpora
+from loracast.files import read_json, write_json
 from loracast.pretrain.recipe import ModelShape, Recipe
+from loracast.train import MARKER, MarkWhole, Progress, last_checkpoint
 
 
 def chronos_config(shape: ModelShape) -> dict[str, Any]:
@@ -65,12 +70,41 @@ def build(shape: ModelShape) -> T5ForConditionalGeneration:
         chronos_config=chronos_config(shape),
     )
     net = T5ForConditionalGeneration(config)
-    centres = torch.linspace(shape.low_limit, shape.high_limit, shape.n_tokens)
+    _order_embedding(net, shape)
+    for stack in (net.encoder, net.decoder):
+        _look_nearby(stack.block[0].layer[0].SelfAttention)
+    return net
+
+
+@torch.no_grad()
+def _order_embedding(net: T5ForConditionalGeneration, shape: ModelShape) -> None:
+    """Start the tokens of values as Fourier features of their bins; pad and EOS keep their random start."""
+    tokens = net.get_input_embeddings().weight
+    centres = torch.linspace(shape.low_limit, shape.high_limit, len(tokens) - 2)
     periods = torch.logspace(math.log10(0.05), math.log10(4 * shape.high_limit), shape.d_model // 2)
     angle = 2 * math.pi * centres[:, None] / periods[None, :]
-    with torch.no_grad():
-        net.get_input_embeddings().weight.copy_(torch.cat([angle.sin(), angle.cos()], dim=1))
-    return net
+    tokens[2:] = torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+@torch.no_grad()
+def _look_nearby(attention: T5Attention) -> None:
+    """Start T5's bias by distance as a penalty that differs by head, as in ALiBi (Press et al., ICLR 2022).
+
+    The last head starts without one. EOS, which follows the last value, thereby begins by summing up the recent
+    past, and that is what the decoder can find in the context by content alone.
+    """
+    reach = torch.arange(-128, 129)
+    buckets = attention._relative_position_bucket(
+        reach,
+        bidirectional=not attention.is_decoder,
+        num_buckets=attention.relative_attention_num_buckets,
+        max_distance=attention.relative_attention_max_distance,
+    )
+    heads = attention.n_heads
+    slopes = torch.tensor([2.0 ** (1 - 2 * head) for head in range(heads - 1)] + [0.0])
+    for bucket in buckets.unique():
+        distance = reach[buckets == bucket].abs().float().min()
+        attention.relative_attention_bias.weight[bucket] = -slopes * distance
 
 
 class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
@@ -85,8 +119,9 @@ class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         plan, seed = self.recipe.training, self.recipe.seed
-        of_batch = np.random.default_rng((seed, 1, index // plan.batch_size))
-        context, horizon = int(of_batch.choice(plan.contexts)), int(of_batch.choice(plan.horizons))
+        step = index // plan.batch_size
+        stage, of_batch = plan.stage_of(step), np.random.default_rng((seed, 1, step))
+        context, horizon = int(of_batch.choice(stage.contexts)), int(of_batch.choice(stage.horizons))
         values = torch.from_numpy(corpora.draw(seed, index, context + horizon).values)[None]
         ids, mask, scale = self.tokenizer.context_input_transform(values[:, :context])
         labels, observed, _ = self.tokenizer._input_transform(values[:, context:], scale)  # type: ignore[attr-defined]
@@ -96,7 +131,7 @@ class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": ids[0], "attention_mask": mask[0], "labels": labels[0]}
 
 
-def pretrain(recipe: Recipe, out: Path, *, resume: bool = False, callbacks: tuple[TrainerCallback, ...] = ()) -> Path:
+def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
     """Train by `recipe`, checkpoint under `out/checkpoints`, and save the weights as `out/model.safetensors`.
 
     With `resume` the run continues from the last checkpoint and sees the batches that it would have seen. The loss
@@ -124,12 +159,19 @@ def pretrain(recipe: Recipe, out: Path, *, resume: bool = False, callbacks: tupl
         dataloader_num_workers=1,
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         seed=recipe.seed,
-        disable_tqdm=None,
+        disable_tqdm=True,
     )
     trainer = Trainer(
-        model=net, args=arguments, train_dataset=SyntheticWindows(recipe, tokenizer), callbacks=list(callbacks)
+        model=net, args=arguments, train_dataset=SyntheticWindows(recipe, tokenizer), callbacks=[Progress(recipe.name)]
     )
-    trainer.train(resume_from_checkpoint=resume)
+    for shown in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(shown)
+    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+    before = read_json(checkpoint / MARKER)["seconds"] if checkpoint else 0.0
+    trainer.add_callback(MarkWhole(before))
+    start = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     net.to(torch.float32).save_pretrained(out)
-    trainer.state.save_to_json(str(out / "loss.json"))
+    losses = [{"step": int(e["step"]), "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e]
+    write_json(out / "loss.json", {"train": losses, "seconds": before + time.monotonic() - start})
     return out

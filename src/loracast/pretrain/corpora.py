@@ -173,7 +173,9 @@ def spikes(rng: Generator, length: int) -> Series:
     period = _period(rng, length)
     regular = rng.random() < 0.5
     at = np.zeros(length)
-    where = np.arange(rng.integers(period), length, period) if regular else np.flatnonzero(rng.random(length) < 1 / period)
+    where = (
+        np.arange(rng.integers(period), length, period) if regular else np.flatnonzero(rng.random(length) < 1 / period)
+    )
     at[where] = rng.choice([-1, 1]) * rng.lognormal(0, rng.uniform(0, 0.7), len(where))
     tau = rng.uniform(0.3, period / 2)
     response = np.exp(-np.arange(length) / tau)

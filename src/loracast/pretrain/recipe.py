@@ -27,12 +27,21 @@ class ModelShape(BaseModel):
     prediction_length: int
 
 
+class Stage(BaseModel):
+    """A part of the run: for each of `steps` batches one context and one horizon are drawn from these."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int
+    contexts: tuple[int, ...]
+    horizons: tuple[int, ...]
+
+
 class Schedule(BaseModel):
     """How long, how fast, and on windows of which lengths."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int
     batch_size: int
     learning_rate: float
     warmup_steps: int
@@ -40,8 +49,20 @@ class Schedule(BaseModel):
     weight_decay: float
     gradient_clip: float
     checkpoint_every: int
-    contexts: tuple[int, ...]
-    horizons: tuple[int, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_of(self, step: int) -> Stage:
+        """The stage that the batch of optimizer step `step` (from 0) belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        raise IndexError(step)
 
 
 class Recipe(BaseModel):
@@ -68,7 +89,9 @@ def load_recipe(name: str) -> Recipe:
     known = sorted(path.stem for path in RECIPES.glob("*.toml"))
     path = RECIPES / f"{name}.toml" if name in known else Path(name)
     if not path.is_file():
-        raise ConfigError(f"No pretraining recipe {name!r}. Packaged recipes: {', '.join(known)}; or give a .toml file.")
+        raise ConfigError(
+            f"No pretraining recipe {name!r}. Packaged recipes: {', '.join(known)}; or give a .toml file."
+        )
     try:
         return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError) as error:

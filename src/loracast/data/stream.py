@@ -1,0 +1,53 @@
+"""The series of a long table, one at a time, in the table's order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from loracast.series import Table
+
+_COLUMNS = ["patient", "stay", "series", "signal", "time", "value"]
+
+
+@dataclass(frozen=True)
+class One:
+    """One series on its grid: float32 `values` of shape (time,), NaN where not observed, and the time of the last."""
+
+    patient: str
+    stay: str
+    series: str
+    signal: str
+    last_time: datetime
+    values: Float[np.ndarray, " time"]
+
+
+def series_of(table: Table) -> Iterator[One]:
+    """Yield every series of the table's signals; memory holds one series and one batch of rows."""
+    keys: dict[str, str] | None = None
+    last_time = datetime.min
+    pieces: list[np.ndarray] = []
+    with pq.ParquetFile(table.path) as file:
+        for batch in file.iter_batches(batch_size=65_536, columns=_COLUMNS):
+            for start, stop in _runs(batch.column("series")):
+                found = {name: batch.column(name)[start].as_py() for name in _COLUMNS[:4]}
+                if keys is not None and found["series"] != keys["series"]:
+                    if keys["signal"] in table.signals:
+                        yield One(**keys, last_time=last_time, values=np.concatenate(pieces))
+                    pieces = []
+                keys, last_time = found, batch.column("time")[stop - 1].as_py()
+                values = batch.column("value").slice(start, stop - start)
+                pieces.append(values.to_numpy(zero_copy_only=False).astype(np.float32))
+    if keys is not None and keys["signal"] in table.signals:
+        yield One(**keys, last_time=last_time, values=np.concatenate(pieces))
+
+
+def _runs(series: pa.Array) -> list[tuple[int, int]]:
+    """First row and row after the last of every stretch of equal names."""
+    codes = series.dictionary_encode().indices.to_numpy()
+    breaks = (np.flatnonzero(np.diff(codes)) + 1).tolist()
+    return list(zip([0, *breaks], [*breaks, len(codes)], strict=True)) if len(codes) else []

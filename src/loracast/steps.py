@@ -1,0 +1,203 @@
+"""The single steps on a caller's own long table: adapt, forecast, evaluate."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from tqdm.auto import tqdm
+from transformers import set_seed
+
+from loracast.adapter import base_digest, load_adapter, read_card, save_adapter
+from loracast.backbones import load_backbone
+from loracast.backbones.base import check_window
+from loracast.baselines.naive import BASELINES
+from loracast.checks import run_checks
+from loracast.config import ArmSpec, ForecastSpec, SplitSpec, TrainSpec, WindowSpec, parse
+from loracast.data.frame import open_table, patients_of
+from loracast.data.split import split_patients
+from loracast.data.tails import tails_of
+from loracast.data.windows import Windows, cut_windows
+from loracast.errors import AdapterError, ConfigError
+from loracast.evaluate import Statistics
+from loracast.files import written
+from loracast.forecast import Forecaster, naive, pretrained
+from loracast.methods import METHODS, attach, method_named
+from loracast.run import UNTRAINED, adapter_facts, score
+from loracast.series import LEVELS, Table
+from loracast.summary import arm_entry, facts_of
+from loracast.train import fit
+
+Settings = Mapping[str, Any]
+
+
+def adapt_table(
+    table: Path | Table,
+    out: Path,
+    *,
+    arm: Settings,
+    window: Settings | None = None,
+    training: Settings | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Adapt a backbone to a long table and save the adapter to `out`; returns its card.
+
+    `arm`, `window` and `training` take the keys of `ArmSpec`, `WindowSpec` and `TrainSpec`. Patients are split by
+    `seed`; training sees the training patients, early stopping the validation patients, nobody the test patients.
+    Windows and checkpoints lie under `OUT.work` until the adapter is saved, so that `resume` can continue.
+    """
+    spec = parse(ArmSpec, dict(arm), "The arm")
+    if not method_named(spec.method).trains:
+        raise ConfigError(
+            f"{spec.method!r} trains nothing. To adapt, choose one of: {', '.join(n for n, m in METHODS.items() if m.trains)}."
+        )
+    if out.exists() and not resume:
+        raise ConfigError(f"{out} exists already. Give another --out, or remove it.")
+    loop = parse(TrainSpec, dict(training or {}), "The training")
+    work = out.with_name(f"{out.name}.work")
+    if work.exists() and not resume:
+        shutil.rmtree(work)
+    windows = _windows(table, work / "windows", _window(window), seed)
+    backbone = load_backbone(spec.backbone, revision=spec.revision)
+    check_window(backbone.card, windows.meta["context"])
+    base = base_digest(backbone)
+    set_seed(seed)
+    attached = attach(backbone, spec)
+    checkpoints = work / "checkpoints"
+    curve = fit(
+        attached, windows.train, windows.validation, loop, checkpoints, seed=seed, resume=resume, progress=progress
+    )
+    save_adapter(attached, out, base=base, facts=adapter_facts(windows, curve, seed))
+    shutil.rmtree(work)
+    return read_card(out)
+
+
+def forecast_table(
+    table: Path | Table,
+    out: Path,
+    *,
+    adapter: Path | None = None,
+    backbone: str = "chronos-t5-nano",
+    window: Settings | None = None,
+    forecasting: Settings | None = None,
+    progress: bool = True,
+) -> int:
+    """Forecast the steps that follow the end of every series, into a Parquet table; returns how many series.
+
+    Columns: patient, stay, series, signal, time, and a column a quantile level (`q0.1` … `q0.9`), in the units of the
+    signal. A series shorter than the context is forecast from what there is.
+    """
+    table = table if isinstance(table, Table) else open_table(table)
+    model = load_backbone(backbone) if adapter is None else load_adapter(adapter)
+    spec = _window(window)
+    if adapter is not None:
+        spec = _fits_adapter(spec, read_card(adapter), table)
+    spec = spec.resolved(table.step_seconds)
+    assert spec.context is not None
+    assert spec.horizon is not None
+    check_window(model.card, spec.context)
+    settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
+    count = 0
+    with written(out) as temporary:
+        writer = None
+        generator = torch.Generator().manual_seed(settings.seed)
+        for tails in tqdm(tails_of(table, spec.context, settings.batch_size), unit="batch", disable=not progress):
+            quantiles = model.forecast(
+                torch.from_numpy(tails.context),
+                spec.horizon,
+                levels=LEVELS,
+                samples=settings.samples,
+                generator=generator,
+            )
+            part = tails.with_quantiles(quantiles.numpy(), LEVELS, table.step_seconds)
+            writer = writer or pq.ParquetWriter(temporary, part.schema)
+            writer.write_table(part)
+            count += len(tails.series)
+        assert writer is not None, "an opened table has at least one series"
+        writer.close()
+    return count
+
+
+def evaluate_table(
+    table: Path | Table,
+    *,
+    adapters: Sequence[Path] = (),
+    backbone: str = "chronos-t5-nano",
+    window: Settings | None = None,
+    forecasting: Settings | None = None,
+    split_seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score the naive floor, zero-shot and adapters on the test patients of a table, as a summary.
+
+    An adapter brings its backbone, its window and its split: on the table that it was trained on, the patients of its
+    training are never scored. On another table the caller answers for that (check C09 says so).
+    """
+    opened = table if isinstance(table, Table) else open_table(table)
+    settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
+    cards = [read_card(folder) for folder in adapters]
+    if len({(card["arm"]["backbone"], card["seed"]) for card in cards}) > 1:
+        raise AdapterError("These adapters have different backbones or split seeds. Score them one by one.")
+    spec, seed = _window(window), split_seed
+    for card in cards:
+        spec, seed, backbone = _fits_adapter(spec, card, opened), card["seed"], card["arm"]["backbone"]
+    results: dict[str, dict[str, Any]] = {}
+    statistics: dict[str, list[Statistics]] = {}
+    with tempfile.TemporaryDirectory(prefix="loracast-") as work:
+        windows = _windows(opened, Path(work) / "windows", spec, seed)
+
+        def add(name: str, forecaster: Forecaster, facts: dict[str, Any]) -> None:
+            size = settings.batch_size
+            results[name] = UNTRAINED | facts
+            statistics[name] = [score(forecaster, windows.test, batch_size=size, label=name, progress=progress)]
+
+        for name in BASELINES:
+            add(name, naive(name), {"arm": name, "backbone": None, "method": "baseline"})
+        base = load_backbone(backbone)
+        check_window(base.card, windows.meta["context"])
+        own = {"backbone": base.card.name, "total_parameters": base.card.parameters, "licence": base.card.licence}
+        zero_shot = f"{base.card.name} zero-shot"
+        add(zero_shot, pretrained(base, settings), {**own, "method": "zero-shot"})
+        for folder, card in zip(adapters, cards, strict=True):
+            facts = {"trainable_parameters": card["trainable_parameters"], "best_step": card["best_step"]}
+            adapted = pretrained(load_adapter(folder), settings)
+            add(folder.name, adapted, {**own, **facts, "seed": card["seed"], "method": card["arm"]["method"]})
+        summary = {"name": opened.path.stem, **facts_of(windows, opened.path.parent), "seeds": [seed]}
+        sides = windows.patients()
+    summary["arms"] = [
+        arm_entry(name, [found], statistics, zero_shot if found["backbone"] else None)
+        for name, found in results.items()
+    ]
+    return {**summary, "checks": run_checks(summary, splits=sides)}
+
+
+def _window(settings: Settings | None) -> WindowSpec:
+    return parse(WindowSpec, {k: v for k, v in (settings or {}).items() if v is not None}, "The window")
+
+
+def _fits_adapter(spec: WindowSpec, card: Mapping[str, Any], table: Table) -> WindowSpec:
+    """The window with what the adapter's card adds; raises AdapterError where grid or signals are not its own."""
+    own = card["window"]
+    if own["step_seconds"] != table.step_seconds:
+        raise AdapterError(
+            f"The adapter was trained on steps of {own['step_seconds']} s; {table.path.name} has steps of "
+            f"{table.step_seconds} s. Read the data again with the adapter's --grid."
+        )
+    strange = sorted(set(table.signals) - set(card["signals"]))
+    if strange:
+        raise AdapterError(
+            f"The adapter was trained on {', '.join(card['signals'])}; {table.path.name} also holds "
+            f"{', '.join(strange)}. Read the table with the adapter's signals only, or adapt to these too."
+        )
+    filled = {key: getattr(spec, key) or own[key] for key in ("context", "horizon")}
+    return spec.model_copy(update=filled)
+
+
+def _windows(table: Path | Table, folder: Path, spec: WindowSpec, seed: int) -> Windows:
+    opened = table if isinstance(table, Table) else open_table(table)
+    return cut_windows(opened, split_patients(patients_of(opened), SplitSpec(seed=seed)), spec, folder)
