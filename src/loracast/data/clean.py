@@ -142,7 +142,9 @@ def _copy(con: duckdb.DuckDBPyConnection, path: Path, info: TableInfo) -> None:
 
 def _count_fates(con: duckdb.DuckDBPyConnection, attrition: Attrition, reasons: Sequence[Reason]) -> None:
     rows = con.execute("SELECT signal, fate, count(*) FROM events GROUP BY ALL ORDER BY ALL").fetchall()
-    lasts = con.execute("SELECT patient, max(fate) FROM events WHERE stay IS NOT NULL GROUP BY patient, stay").fetchall()
+    lasts = con.execute(
+        "SELECT patient, max(fate) FROM events WHERE stay IS NOT NULL GROUP BY patient, stay"
+    ).fetchall()
     signals = _in_order({signal for signal, _, _ in rows})
     for i, reason in enumerate(reasons):
         left = {name: sum(n for signal, at, n in rows if signal == name and at > i) for name in signals}

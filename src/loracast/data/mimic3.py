@@ -140,7 +140,7 @@ def read_mimic3(
 
 
 def find_tables(source: Path, tables: Iterable[str]) -> dict[str, Path]:
-    """The file of each table, names in any case; raises DataError for a missing folder or table, or two files of one."""
+    """The file of each table, names in any case; raises DataError where there is none, or more than one."""
     if not source.is_dir():
         raise DataError(f"No folder {source}. Give the folder that holds the tables of MIMIC-III.")
     found: dict[str, list[Path]] = {table: [] for table in tables}
@@ -176,8 +176,8 @@ def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path) -> None:
         )
     if "icd9_code" in wanted and columns["icd9_code"][1] != "VARCHAR":
         raise DataError(
-            f"ICD9_CODE in {path.name} is {columns['icd9_code'][1]}, so that leading zeros are lost ('0389' is not 389). "
-            "Write the column as text."
+            f"ICD9_CODE in {path.name} is {columns['icd9_code'][1]}, so that leading zeros are lost ('0389' is not "
+            "389). Write the column as text."
         )
     casts = ", ".join(
         f"TRY_CAST(nullif(trim({identifier(columns[name][0])}), '') AS {kind}) AS {name}"
