@@ -1,199 +1,239 @@
-"""Forecasts to scores with intervals: sums per patient first, then everything that can be said from them.
+"""Sums to scores: intervals by drawing patients again, and what may be said against another arm.
 
-Every score is a mean over observed cells or over windows (RMSE the root of one), so a run keeps only sums and counts
-per patient, signal and step (`Statistics`, stored as `cells.parquet`). Batches add up, and patients can be drawn
-again without looking at a window twice.
+Windows of one patient are not independent, so the patient is what the bootstrap draws (Field & Welsh 2007, the
+cluster bootstrap). Two arms are compared on the same draws, so that hard patients cancel.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
+from scipy import stats
 
-from loracast import metrics
-from loracast.errors import DataError
-from loracast.files import written
-from loracast.series import Forecast
+from loracast.errors import ConfigError, DataError
+from loracast.sums import KEYS, METRICS, Statistics, score_cells
 
-KEYS = ["patient", "signal", "step"]
+__all__ = ["Statistics", "compare", "compare_to_best", "score_cells", "summarise"]
 
+NAMES = tuple(METRICS)
+BY_STEP = ("mae", "rmse", "bias", "coverage_80")
+FEWEST_PATIENTS = 6
+"""Below, even patients who all agree could do so by chance: two-sided sign test, 2 / 2^5 = 6 % for five of them."""
 
-class SignalFacts(Protocol):
-    """What scoring needs to know of a signal."""
-
-    @property
-    def scaled(self) -> tuple[float, float] | None:
-        """The paper's fixed range, or None."""
+Rows = Int[np.ndarray, "... patient"]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Windows with their forecast, ready to be scored; NaN in `truth` is unobserved, `levels` holds 0.1, 0.5, 0.9."""
+def summarise(seeds: Sequence[Statistics], *, seed: int = 0, resamples: int = 2000) -> dict[str, dict[str, Any]]:
+    """Every score of one arm per signal, with 95 % intervals: a dict fit for JSON, None where a score is undefined.
 
-    truth: Float[np.ndarray, "window horizon"]
-    point: Float[np.ndarray, "window horizon"]
-    quantiles: Float[np.ndarray, "window horizon level"]
-    levels: tuple[float, ...]
-    context: Float[np.ndarray, "window context"]
-    scaled_truth: Float[np.ndarray, "window horizon"]
-    scaled_point: Float[np.ndarray, "window horizon"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score that is a mean (`root`: the root of one) of numbers a cell or a window, NaN where there is none."""
-
-    summary: str
-    values: Callable[[Batch], np.ndarray]
-    """A batch to shape (window, horizon) or (window,)."""
-    root: bool = False
+    `seeds` are the arm's runs on the same windows; their sums are averaged per patient, so an interval speaks of
+    patients, not of training seeds. Cell scores are pooled over all observed targets, `dtw_scaled` and `mase` over
+    all windows. `excluded` counts what two scores had to leave out: windows whose context has no scale for MASE, and
+    targets that are 0 for MAPE. `ci95` is the percentile bootstrap over patients; None with a single patient.
+    Raises DataError if the runs did not score the same windows.
+    """
+    cells = _pooled(seeds)
+    return {str(name): _scores(part, seed=seed, resamples=resamples) for name, part in cells.groupby("signal")}
 
 
-METRICS: dict[str, Metric] = {
-    "mae": Metric("mean absolute error", lambda b: metrics.absolute_error(b.truth, b.point)),
-    "rmse": Metric("root mean squared error", lambda b: metrics.squared_error(b.truth, b.point), root=True),
-    "bias": Metric("mean of forecast minus truth", lambda b: metrics.error(b.truth, b.point)),
-    "mse_scaled": Metric(
-        "mean squared error in the paper's scaled space",
-        lambda b: metrics.squared_error(b.scaled_truth, b.scaled_point),
-    ),
-    "mape": Metric(
-        "mean absolute percentage error, scaled space",
-        lambda b: metrics.percentage_error(b.scaled_truth, b.scaled_point),
-    ),
-    "dtw_scaled": Metric("dynamic time warping, scaled space", lambda b: metrics.dtw(b.scaled_truth, b.scaled_point)),
-    "mase": Metric("mean absolute scaled error", lambda b: metrics.mase(b.truth, b.point, b.context)),
-    "crps": Metric("CRPS from quantiles", lambda b: metrics.crps(b.truth, b.quantiles, b.levels)),
-    "coverage_80": Metric(
-        "share inside the central 80 % interval", lambda b: metrics.inside(b.truth, b.quantiles, b.levels)
-    ),
-}
-COLUMNS = [*KEYS, "windows", "targets", *(f"{kind}_{name}" for name in METRICS for kind in ("sum", "n"))]
-
-
-def score_cells(
-    truth: Float[np.ndarray, "window horizon"],
-    forecast: Forecast,
-    context: Float[np.ndarray, "window context"],
+def compare(
+    arm: Sequence[Statistics],
+    reference: Sequence[Statistics],
     *,
-    patient: Int[np.ndarray, " window"],
-    signal: Int[np.ndarray, " window"],
-    signals: Mapping[str, SignalFacts],
-) -> pd.DataFrame:
-    """Score windows, and add up per patient code, signal and step: a table with the columns `COLUMNS`.
+    against: str = "zero-shot",
+    seed: int = 0,
+    resamples: int = 2000,
+) -> dict[str, dict[str, Any]]:
+    """The paired difference in MAE to a reference per signal: arm minus reference, below 0 is better.
 
-    `signal` counts into `signals`. Steps 1 to H hold the sums and counts of the cell scores; step 0 stands for the
-    window as a whole and holds those of the window scores, how many `windows` there were, and the sum of their
-    observed `targets` (by which two runs are known to have scored the same). A count of a score is how many numbers
-    are in its sum: what is undefined is left out of both. Raises DataError if arrays do not belong together or a
-    forecast is not finite on an observed target.
+    Each entry has `mae_difference`, `ci95` (both arms on the same drawn patients), `verdict` ("better" or "worse" if
+    the interval excludes 0 and there are at least `FEWEST_PATIENTS` patients, else "no difference shown") and a plain
+    `sentence`. Raises DataError if the two did not score the same windows.
     """
-    lengths = {len(array) for array in (truth, forecast.quantiles, context, patient, signal)}
-    if len(lengths) > 1 or (len(signal) and not 0 <= signal.min() <= signal.max() < len(signals)):
-        raise DataError(
-            f"truth, forecast, context, patient and signal have {sorted(lengths)} windows and signal codes up to "
-            f"{max(signal, default=0)} for {len(signals)} signals: give one of each a window."
-        )
-    batch = _batch(truth, forecast, context, np.asarray(signal), list(signals.values()))
-    names = np.array(list(signals), dtype=object)
-    pairs, place = np.unique(np.stack([patient, signal], axis=1), axis=0, return_inverse=True)
-    order = np.argsort(place.ravel(), kind="stable")
-    starts = np.searchsorted(place.ravel()[order], np.arange(len(pairs)))
-
-    def total(numbers: np.ndarray) -> np.ndarray:
-        """Sums over the windows of each pair, with the window's own numbers as step 0: (pair * (1 + horizon),)."""
-        steps = np.zeros((len(truth), 1 + truth.shape[1]), dtype=numbers.dtype)
-        steps[:, slice(0, 1) if numbers.ndim == 1 else slice(1, None)] = numbers.reshape(len(truth), -1)
-        return np.asarray(np.add.reduceat(steps[order], starts, axis=0).ravel())
-
-    step = 1 + truth.shape[1]
-    columns = {
-        "patient": np.repeat(pairs[:, 0], step),
-        "signal": np.repeat(names[pairs[:, 1]], step),
-        "step": np.tile(np.arange(step), len(pairs)),
-        "windows": total(np.ones(len(truth), dtype=np.int64)),
-        "targets": total(np.nansum(truth, axis=1, dtype=np.float64)),
+    ours, theirs = _pooled(arm), _pooled(reference)
+    _check_same(ours, theirs, f"The arm and {against}")
+    reference_of = dict(iter(theirs.groupby("signal")))
+    return {
+        str(name): _difference(part, reference_of[name], against=against, seed=seed, resamples=resamples)
+        for name, part in ours.groupby("signal")
     }
-    for name, metric in METRICS.items():
-        values = metric.values(batch)
-        columns[f"sum_{name}"] = total(np.nan_to_num(values))
-        columns[f"n_{name}"] = total((~np.isnan(values)).astype(np.int64))
-    return pd.DataFrame(columns)[COLUMNS]
 
 
-def _batch(
-    truth: np.ndarray, forecast: Forecast, context: np.ndarray, signal: np.ndarray, signals: Sequence[SignalFacts]
-) -> Batch:
-    ranges = np.array([facts.scaled or (np.nan, np.nan) for facts in signals], dtype=np.float64).reshape(-1, 2)[signal]
-    low, high = ranges[:, 0], ranges[:, 1]
-    return Batch(
-        truth=truth,
-        point=forecast.median,
-        quantiles=forecast.quantiles,
-        levels=forecast.levels,
-        context=context,
-        scaled_truth=metrics.scaled(truth, low, high),
-        scaled_point=metrics.scaled(forecast.median, low, high),
-    )
+def compare_to_best(
+    arm: Sequence[Statistics], references: Mapping[str, Sequence[Statistics]], *, seed: int = 0, resamples: int = 2000
+) -> dict[str, dict[str, Any]]:
+    """`compare` to whichever of `references` has the lowest MAE on a signal; its name is the entry's `reference`.
 
-
-class Statistics:
-    """The sums and counts of one arm and seed, from which every score follows.
-
-    `add` takes the tables of `score_cells`, batch by batch; their order and size do not matter (but for rounding).
+    The best is chosen on the same windows, which favours the reference: an arm that is still better is so by right.
     """
+    if not references:
+        raise ConfigError("There is nothing to compare with: give at least one reference, e.g. the last value.")
+    found = {
+        name: compare(arm, runs, against=name, seed=seed, resamples=resamples) for name, runs in references.items()
+    }
 
-    def __init__(self) -> None:
-        self._parts: list[pd.DataFrame] = []
+    def hardest(signal: str) -> str:
+        differences = {name: entry[signal]["mae_difference"] for name, entry in found.items()}
+        return max(differences, key=lambda name: -np.inf if differences[name] is None else differences[name])
 
-    def add(self, cells: pd.DataFrame) -> None:
-        """Add one more table; raises DataError if it has other columns."""
-        if list(cells.columns) != COLUMNS:
-            different = sorted(set(COLUMNS) ^ set(cells.columns))
-            raise DataError(
-                f"These are not the sums of `score_cells`: {different} is missing or too much. Score again."
-            )
-        self._parts.append(cells)
-        # Sums are small and batches many: fold now and then, so that memory stays that of the sums.
-        if len(self._parts) >= 32:
-            self._parts = [self.cells]
-
-    @property
-    def cells(self) -> pd.DataFrame:
-        """One row a patient code, signal and step, sorted, with the columns `COLUMNS`; empty before the first `add`."""
-        if not self._parts:
-            return pd.DataFrame(columns=COLUMNS)
-        cells = pd.concat(self._parts).groupby(KEYS, as_index=False, sort=True).sum()
-        horizons = cells.groupby(KEYS[:2])["step"].max().unique()
-        if len(horizons) > 1:
-            raise DataError(f"Windows of {sorted(horizons)} steps cannot be added up. Score one horizon at a time.")
-        self._parts = [cells]
-        return cells
-
-    def to_parquet(self, path: Path) -> None:
-        """Write the sums, whole or not at all."""
-        table = pa.Table.from_pandas(self.cells, preserve_index=False)
-        with written(path) as temporary:
-            pq.write_table(table.replace_schema_metadata(None), temporary)
-
-    @classmethod
-    def from_parquet(cls, path: Path) -> "Statistics":
-        """Read what `to_parquet` wrote; raises DataError if the file cannot be read or holds something else."""
-        try:
-            cells = pq.read_table(path).to_pandas()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path.name} cannot be read as Parquet ({error}). Score the run again.") from error
-        statistics = cls()
-        statistics.add(cells)
-        return statistics
+    signals = next(iter(found.values()))
+    return {signal: {"reference": best, **found[best][signal]} for signal in signals for best in [hardest(signal)]}
 
 
-def _scores_json(values: np.ndarray) -> Any:
-    """Numbers for JSON: floats, with None for NaN."""
-    return [_scores_json(v) if isinstance(v, np.ndarray) else None if np.isnan(v) else float(v) for v in values]
+def _pooled(seeds: Sequence[Statistics]) -> pd.DataFrame:
+    """The sums of several runs on the same windows, averaged."""
+    if not seeds:
+        raise ConfigError("No run to score: give the statistics of at least one.")
+    first, *others = (statistics.cells for statistics in seeds)
+    sums = [f"sum_{name}" for name in NAMES]
+    for other in others:
+        _check_same(first, other, "Two runs of an arm")
+    return first.assign(**{name: np.mean([cells[name] for cells in (first, *others)], axis=0) for name in sums})
+
+
+def _check_same(one: pd.DataFrame, other: pd.DataFrame, who: str) -> None:
+    """Refuse sums over other windows: the same patients, signals, steps, counts and sum of targets are required."""
+    exact = [*KEYS, "windows", *(f"n_{name}" for name in NAMES)]
+    same = len(one) == len(other) and bool((one[exact].to_numpy() == other[exact].to_numpy()).all())
+    if not same or not np.allclose(one["targets"], other["targets"], rtol=1e-6):
+        windows, targets = ([int(cells[name].sum()) for cells in (one, other)] for name in ("windows", "n_mae"))
+        raise DataError(
+            f"{who} did not score the same windows ({windows[0]} and {windows[1]} windows, {targets[0]} and "
+            f"{targets[1]} observed targets): their scores cannot be compared. Score both on the same test windows."
+        )
+
+
+class _Patients:
+    """One signal's sums and counts as arrays of shape (metric, patient, 1 + horizon), scored patients only."""
+
+    def __init__(self, cells: pd.DataFrame) -> None:
+        steps = int(cells["step"].max()) + 1
+        self.sums = self._array(cells, "sum", steps)
+        self.counts = self._array(cells, "n", steps)
+        scored = self.counts[NAMES.index("mae")].sum(axis=-1) > 0
+        self.sums, self.counts = self.sums[:, scored], self.counts[:, scored]
+
+    def __len__(self) -> int:
+        return int(self.sums.shape[1])
+
+    @staticmethod
+    def _array(cells: pd.DataFrame, kind: str, steps: int) -> Float[np.ndarray, "metric patient step"]:
+        columns = cells[[f"{kind}_{name}" for name in NAMES]].to_numpy(dtype=np.float64)
+        return np.ascontiguousarray(columns.reshape(-1, steps, len(NAMES)).transpose(2, 0, 1))
+
+    def scores(self, rows: Rows, names: Sequence[str] = NAMES) -> Float[np.ndarray, "metric ..."]:
+        """Every score over the patients `rows`, a patient as often as he is drawn."""
+        wanted = [NAMES.index(name) for name in names]
+        sums, counts = (array[wanted].sum(axis=-1)[:, rows].sum(axis=-1) for array in (self.sums, self.counts))
+        return _ratio(sums, counts, names)
+
+    def by_step(self, names: Sequence[str]) -> Float[np.ndarray, "metric horizon"]:
+        """Scores of each step, over all patients."""
+        wanted = [NAMES.index(name) for name in names]
+        return _ratio(self.sums[wanted].sum(axis=1)[:, 1:], self.counts[wanted].sum(axis=1)[:, 1:], names)
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Sum over count, NaN where the count is 0, with the root for the scores that are one; metrics on axis 0."""
+    means: np.ndarray = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    for position, name in enumerate(names):
+        if METRICS[name].root:
+            means[position] = np.sqrt(means[position])
+    return means
+
+
+def _bootstrap(
+    statistic: Callable[[Rows], np.ndarray], patients: int, *, seed: int, resamples: int
+) -> list[list[float] | None]:
+    """95 % percentile intervals of `statistic` (drawn rows to (score, draw)) over patients; None where undefined.
+
+    The same `seed` and number of patients draw the same patients, whatever the arm.
+    """
+    if patients < 2:
+        return [None] * len(statistic(np.arange(patients)[None]))
+    with warnings.catch_warnings():
+        # A score that is undefined on some draws (say, MASE defined for one patient only) has no interval: None below.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        interval = stats.bootstrap(
+            (np.arange(patients),),
+            lambda rows, axis: statistic(rows),
+            n_resamples=resamples,
+            batch=max(1, 200_000 // patients),
+            vectorized=True,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    bounds = np.stack([interval.low, interval.high], axis=-1)
+    return [None if np.isnan(pair).any() else [float(pair[0]), float(pair[1])] for pair in bounds]
+
+
+def _scores(cells: pd.DataFrame, *, seed: int, resamples: int) -> dict[str, Any]:
+    patients = _Patients(cells)
+    overall = patients.scores(np.arange(len(patients)))
+    intervals = _bootstrap(patients.scores, len(patients), seed=seed, resamples=resamples)
+    windows = int(cells["windows"].sum())
+    return {
+        **dict(zip(NAMES, _numbers(overall), strict=True)),
+        "n_windows": windows,
+        "n_cells": int(cells["n_mae"].sum()),
+        "n_patients": len(patients),
+        "excluded": {
+            "mase_windows": windows - int(cells["n_mase"].sum()),
+            "mape_cells": int(cells["n_mse_scaled"].sum() - cells["n_mape"].sum()),
+        },
+        "ci95": dict(zip(NAMES, intervals, strict=True)),
+        "by_step": dict(zip(BY_STEP, map(_numbers, patients.by_step(BY_STEP)), strict=True)),
+    }
+
+
+def _difference(ours: pd.DataFrame, theirs: pd.DataFrame, *, against: str, seed: int, resamples: int) -> dict[str, Any]:
+    arm, reference = _Patients(ours), _Patients(theirs)
+
+    def difference(rows: Rows) -> Float[np.ndarray, "1 ..."]:
+        return np.asarray(arm.scores(rows, ["mae"]) - reference.scores(rows, ["mae"]))
+
+    value = _numbers(difference(np.arange(len(arm))))[0]
+    bounds = _bootstrap(difference, len(arm), seed=seed, resamples=resamples)[0]
+    verdict = "no difference shown"
+    if bounds is not None and len(arm) >= FEWEST_PATIENTS:
+        verdict = "better" if bounds[1] < 0 else "worse" if bounds[0] > 0 else verdict
+    label, unit = str(ours["label"].iloc[0]), str(ours["unit"].iloc[0])
+    sentence = _sentence(verdict, value, bounds, against=against, unit=unit, patients=len(arm))
+    return {
+        "mae_difference": value,
+        "ci95": bounds,
+        "verdict": verdict,
+        "sentence": f"{label[:1].upper()}{label[1:]}: {sentence}",
+    }
+
+
+def _sentence(
+    verdict: str, value: float | None, bounds: list[float] | None, *, against: str, unit: str, patients: int
+) -> str:
+    """The verdict with its numbers, for people."""
+    if value is None:
+        return f"no target was observed, so nothing can be said against {against}."
+    who = "1 patient" if patients == 1 else f"{patients} patients"
+    beside = unit.removeprefix("1") if unit.startswith("1/") else f" {unit}"
+
+    def side(difference: float) -> str:
+        return "0" if difference == 0 else f"{abs(difference):.3g} {'lower' if difference < 0 else 'higher'}"
+
+    said = "the same" if value == 0 else f"{abs(value):.3g}{beside} {'lower' if value < 0 else 'higher'}"
+    error = f"The mean absolute error is {said}"
+    if bounds is None:
+        return f"no difference to {against} shown, {who} cannot give an interval. {error}."
+    interval = f"95 % interval {side(bounds[0])} to {side(bounds[1])}; {who}"
+    if verdict != "no difference shown":
+        return f"{verdict} than {against}. {error} ({interval})."
+    if patients < FEWEST_PATIENTS:
+        return f"no difference to {against} shown, {who} are too few to tell. {error} ({interval})."
+    return f"no difference to {against} shown. {error} ({interval})."
+
+
+def _numbers(values: Float[np.ndarray, " number"]) -> list[float | None]:
+    """For JSON: floats, with None for NaN."""
+    return [None if np.isnan(value) else float(value) for value in values]
