@@ -39,7 +39,15 @@ def test_what_is_no_number_is_a_dash(write, value) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (0.42, "0.4 s"), (12.3, "12 s"), (59.7, "1 min 00 s"), (72.4, "1 min 12 s"), (7512, "2 h 05 min")],
+    [
+        (0, "0 s"),
+        (0.03, "< 0.1 s"),
+        (0.42, "0.4 s"),
+        (12.3, "12 s"),
+        (59.7, "1 min 00 s"),
+        (72.4, "1 min 12 s"),
+        (7512, "2 h 05 min"),
+    ],
 )
 def test_durations_name_their_two_largest_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from loracast.errors import ConfigError
-from loracast.report import write_report
+from loracast.report import figures, read_summary, write_report
+from loracast.report.results import read_results
 
 from .conftest import ARMS, PATIENT, SIGNALS, results_folder, write
 
@@ -39,6 +40,12 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] != "style":
             self.text += data
+
+
+@pytest.fixture
+def only_svg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save the vector of each figure alone, for tests of what the page says: a third of the time."""
+    monkeypatch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
 
 
 def page_of(folder: Path) -> Page:
@@ -85,13 +92,13 @@ def test_every_figure_of_the_page_says_what_it_shows_to_those_who_cannot_see_it(
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_also_three_files_fit_for_a_paper(whole_folder: Path, name: str) -> None:
-    figures = whole_folder / "figures"
-    assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert (figures / f"{name}.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
-    portable = (figures / f"{name}.pdf").read_bytes()
+    saved = whole_folder / "figures"
+    assert (saved / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (saved / f"{name}.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+    portable = (saved / f"{name}.pdf").read_bytes()
     assert portable.startswith(b"%PDF")
     assert b"/Type3" not in portable
-    width = int.from_bytes((figures / f"{name}.png").read_bytes()[16:20], "big")
+    width = int.from_bytes((saved / f"{name}.png").read_bytes()[16:20], "big")
     assert width == 2100  # 7 in, a double column, at 300 dpi
 
 
@@ -105,11 +112,25 @@ def test_no_patient_is_named(whole_folder: Path) -> None:
         assert PATIENT.encode() not in path.read_bytes()
 
 
-def test_the_same_results_give_the_same_bytes(tmp_path: Path, whole_folder: Path) -> None:
+def test_a_report_written_again_says_the_same_and_bears_no_date(tmp_path: Path, whole_folder: Path) -> None:
     again = results_folder(tmp_path)
     write_report(again)
-    for name in ("report.html", "figures/forest.svg", "figures/forest.pdf", "figures/forest.png"):
-        assert (again / name).read_bytes() == (whole_folder / name).read_bytes()
+    write_report(again)
+    assert page_of(again).text == page_of(whole_folder).text
+    for name in FIGURES:
+        assert "dc:date" not in (again / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+        assert b"CreationDate" not in (again / "figures" / f"{name}.pdf").read_bytes()
+
+
+@pytest.mark.usefixtures("only_svg")
+def test_steps_that_drop_nothing_are_left_to_the_attrition_table(tmp_path: Path) -> None:
+    results_folder(tmp_path)
+    idle = {"step": "a look that dropped nothing", "patients": 240, "stays": 262, "rows": 1_204_311, "dropped_rows": 0}
+    summary_changed(tmp_path, lambda summary: summary["data"]["attrition"]["steps"].insert(1, idle))
+    write_report(tmp_path)
+    text = page_of(tmp_path).text
+    assert "a look that dropped nothing" in text
+    assert "2 steps that dropped nothing: see the table" in text
 
 
 def test_simulated_data_are_named_on_the_page_and_in_the_figures(whole_folder: Path) -> None:
@@ -117,6 +138,7 @@ def test_simulated_data_are_named_on_the_page_and_in_the_figures(whole_folder: P
     assert "SIMULATED DATA" in page_of(whole_folder).text
 
 
+@pytest.mark.usefixtures("only_svg")
 def test_real_data_carry_no_simulated_banner_and_their_licence(tmp_path: Path) -> None:
     write_report(results_folder(tmp_path, simulated=False))
     page = page_of(tmp_path)
@@ -156,6 +178,7 @@ def test_the_verdict_says_what_lora_trained_and_where_it_is_shown_better(whole_f
     assert "on respiratory rate no difference is shown" in text
 
 
+@pytest.mark.usefixtures("only_svg")
 def test_names_are_escaped(tmp_path: Path) -> None:
     results_folder(tmp_path)
     nasty = "<script>alert('a')</script> & \"b\" $style {x}"
@@ -175,6 +198,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["learning.json", "examples.json"])
+@pytest.mark.usefixtures("only_svg")
 def test_runs_without_a_recorded_piece_leave_out_its_figure_only(tmp_path: Path, missing: str) -> None:
     results_folder(tmp_path)
     for path in tmp_path.glob(f"runs/*/{missing}"):
@@ -184,6 +208,7 @@ def test_runs_without_a_recorded_piece_leave_out_its_figure_only(tmp_path: Path,
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(FIGURES) - {gone}
 
 
+@pytest.mark.usefixtures("only_svg")
 def test_a_bare_summary_is_enough(tmp_path: Path) -> None:
     scores = {"glucose_poc": {"mae": 1.5}, "lactate": {"mae": None}}
     write(tmp_path / "summary.json", {"name": "bare", "arms": [{"arm": "last-value", "scores": scores}]})
@@ -195,6 +220,7 @@ def test_a_bare_summary_is_enough(tmp_path: Path) -> None:
     assert not (tmp_path / "figures" / "flow.svg").exists()
 
 
+@pytest.mark.usefixtures("only_svg")
 def test_null_numbers_one_seed_and_one_signal_do_not_stop_the_report(tmp_path: Path) -> None:
     results_folder(tmp_path, seeds=(3,))
 
@@ -219,11 +245,35 @@ def test_null_numbers_one_seed_and_one_signal_do_not_stop_the_report(tmp_path: P
     assert "nan" not in re.findall(r"\w+", text)
 
 
+@pytest.mark.usefixtures("only_svg")
 def test_runs_that_the_summary_does_not_know_are_named(tmp_path: Path) -> None:
     results_folder(tmp_path)
     summary_changed(tmp_path, lambda summary: summary["arms"].pop())
     write_report(tmp_path)
     assert "not shown: chronos-t5-nano full (seed 0), chronos-t5-nano full (seed 1)" in page_of(tmp_path).text
+
+
+@pytest.mark.usefixtures("only_svg")
+def test_the_cutting_of_windows_joins_the_flow(tmp_path: Path) -> None:
+    results_folder(tmp_path)
+    counts = {"series": 40, "series_too_short": 7, "windows": 900, "context_too_sparse": 200, "target_too_sparse": 60}
+    summary_changed(tmp_path, lambda summary: summary["windows"].update(attrition=counts))
+    steps = read_results(tmp_path).attrition[-3:]
+    assert [step.get("windows") for step in steps] == [None, 700, 640]
+    assert steps[0]["series"] == 33
+    write_report(tmp_path)
+    text = page_of(tmp_path).text
+    assert "7 series" in text
+    assert "60 windows" in text
+
+
+@pytest.mark.usefixtures("only_svg")
+def test_zero_shot_is_not_compared_with_itself(tmp_path: Path) -> None:
+    results_folder(tmp_path)
+    alone = {"mae_difference": 0.0, "ci95": [0.0, 0.0], "verdict": "no difference shown", "sentence": "Same as itself."}
+    summary_changed(tmp_path, lambda summary: summary["arms"][3].update(vs_zero_shot={"map": alone}))
+    write_report(tmp_path)
+    assert "Same as itself" not in page_of(tmp_path).text
 
 
 def test_many_arms_and_signals_keep_one_look_each(tmp_path: Path) -> None:
@@ -232,6 +282,10 @@ def test_many_arms_and_signals_keep_one_look_each(tmp_path: Path) -> None:
     arms = [{"arm": f"lora r={rank}", "method": "lora", "trainable_parameters": rank} for rank in range(1, 13)]
     styles = arm_styles({"arms": arms})
     assert len({(style.colour, style.marker, str(style.dash)) for style in styles.values()}) == 12
+
+
+def test_the_summary_is_read_for_the_terminal(whole_folder: Path) -> None:
+    assert [arm["arm"] for arm in read_summary(whole_folder)["arms"]] == [arm for arm, *_ in ARMS]
 
 
 def test_a_missing_folder_says_how_to_make_one(tmp_path: Path) -> None:

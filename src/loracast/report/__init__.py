@@ -1,6 +1,7 @@
 """The report room: a results folder becomes a table, figures and one self-contained page."""
 
 from pathlib import Path
+from typing import Any
 
 
 def write_report(folder: Path) -> Path:
@@ -11,3 +12,10 @@ def write_report(folder: Path) -> Path:
     from loracast.report.page import write_page  # imports matplotlib; the tables do without it
 
     return write_page(folder)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a results folder, for `result_table` and `result_markdown`; ConfigError as in `write_report`."""
+    from loracast.report.results import read_results
+
+    return read_results(folder).summary

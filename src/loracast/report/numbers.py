@@ -61,11 +61,11 @@ def share(part: float | None, whole: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time span in its two largest units: `0.4 s`, `12 s`, `1 min 12 s`, `2 h 05 min`."""
+    """A time span in its two largest units: `< 0.1 s`, `0.4 s`, `12 s`, `1 min 12 s`, `2 h 05 min`."""
     if seconds is None or not math.isfinite(seconds):
         return ABSENT
     if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds else "0 s"
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "< 0.1 s" if seconds else "0 s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

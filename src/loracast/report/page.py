@@ -9,7 +9,7 @@ from string import Template
 from loracast.files import written
 from loracast.report import sections
 from loracast.report.figures import draw_figures, save_figure
-from loracast.report.figures.style import Drawing, provenance
+from loracast.report.figures.style import Drawing
 from loracast.report.numbers import plural
 from loracast.report.results import Results, Summary, read_results, signals_of, source_of
 
@@ -32,7 +32,7 @@ def render(results: Results, vectors: dict[str, tuple[Drawing, str]]) -> str:
     """The page as HTML; `vectors` holds each figure with its SVG text."""
     summary = results.summary
     numbers = {name: place for place, name in enumerate(vectors, start=1)}
-    figures = {name: _figure(results, numbers[name], *vectors[name]) for name in vectors}
+    figures = {name: _figure(numbers[name], *vectors[name]) for name in vectors}
     attrition = figures.pop("flow", '<p class="note">No attrition was recorded for these data.</p>')
     room = resources.files("loracast.report")
     return Template(room.joinpath("page.html").read_text(encoding="utf-8")).substitute(
@@ -61,17 +61,16 @@ def _lead(summary: Summary) -> str:
     return f"{arms} on {signals} of {where}, scored on the same windows of patients that no arm was trained on."
 
 
-def _figure(results: Results, number: int, drawing: Drawing, vector: str) -> str:
+def _figure(number: int, drawing: Drawing, vector: str) -> str:
     data = base64.b64encode(vector.encode()).decode()
     width, height = drawing.figure.get_size_inches() * 96
-    said = "" if drawing.name == "flow" else f" {escape(provenance(results))}"
     head = "" if drawing.name == "flow" else f"<h3>{escape(drawing.title)}</h3>"
     return (
         f'<figure id="{drawing.name}">{head}'
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(drawing.title)}">'
         f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(drawing.alt)}" '
         f'width="{width:.0f}" height="{height:.0f}"></div>'
-        f"<figcaption><strong>Figure {number}.</strong> {escape(drawing.caption)}{said} "
+        f"<figcaption><strong>Figure {number}.</strong> {escape(drawing.caption)} "
         f'<span class="file">figures/{drawing.name}.svg, .pdf, .png</span></figcaption></figure>'
     )
 

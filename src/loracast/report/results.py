@@ -104,7 +104,26 @@ def _attrition(summary: Summary, folder: Path) -> tuple[dict[str, Any], ...]:
     beside = folder / "data" / "vitals.attrition.json"
     if not recorded and beside.is_file():
         recorded = _object(beside)
-    return tuple((recorded or {}).get("steps") or ())
+    return (
+        *((recorded or {}).get("steps") or ()),
+        *_window_steps((summary.get("windows") or {}).get("attrition") or {}),
+    )
+
+
+def _window_steps(counts: dict[str, int]) -> list[dict[str, Any]]:
+    """The cutting of windows as attrition steps, from the counts that the window store keeps."""
+    if not counts.get("series") or "windows" not in counts:
+        return []
+    short, sparse = counts.get("series_too_short", 0), counts.get("context_too_sparse", 0)
+    unseen = counts.get("target_too_sparse", 0)
+    long_enough = {"series": counts["series"] - short, "dropped_series": short}
+    context = {"windows": counts["windows"] - sparse, "dropped_windows": sparse}
+    target = {"windows": counts["windows"] - sparse - unseen, "dropped_windows": unseen}
+    return [
+        {"step": "series at least as long as a window", **long_enough},
+        {"step": "windows with enough observed in the context", **context},
+        {"step": "windows with enough observed in the horizon", **target},
+    ]
 
 
 def signals_of(summary: Summary) -> tuple[str, ...]:
@@ -168,7 +187,7 @@ class Difference:
 def difference_of(arm: Arm, signal: str) -> Difference | None:
     """The difference of an arm to zero-shot on a signal; None for zero-shot itself or where it was not compared."""
     recorded = (arm.get("vs_zero_shot") or {}).get(signal)
-    if not recorded:
+    if not recorded or arm.get("method") == "zero-shot":
         return None
     value = recorded.get("mae_difference")
     return Difference(

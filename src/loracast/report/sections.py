@@ -67,9 +67,16 @@ def facts(summary: Summary) -> str:
         ("Stride", _steps(windows.get("stride"), step)),
         ("Season", _steps(windows.get("season"), step)),
         ("Licence of the data", str(data.get("licence") or "not recorded")),
+        ("Licence of the weights", _licences(summary)),
     ]
     shown = [(name, text) for name, text in pairs if text != ABSENT]
     return '<dl class="facts">' + "".join(f"<div><dt>{a}</dt><dd>{escape(b)}</dd></div>" for a, b in shown) + "</dl>"
+
+
+def _licences(summary: Summary) -> str:
+    """The licence of each backbone, where the summary records it."""
+    found = {arm["backbone"]: arm["licence"] for arm in summary["arms"] if arm.get("backbone") and arm.get("licence")}
+    return " · ".join(f"{backbone}: {licence}" for backbone, licence in found.items()) or ABSENT
 
 
 def _split(counts: dict[str, Any]) -> str:
@@ -165,7 +172,7 @@ def cost_table(summary: Summary) -> str:
         )
         for arm in summary["arms"]
     ]  # fmt: skip
-    return table(heads, rows, caption="What each arm cost, mean over its seeds")
+    return table(heads, rows, caption="What each arm cost")
 
 
 def _kept_steps(arm: Arm) -> str:
@@ -231,7 +238,11 @@ def recorded_sentences(summary: Summary) -> str:
 def attrition_table(results: Results) -> str:
     """The attrition in numbers, with what is left of each signal; empty where nothing was recorded."""
     steps = results.attrition
-    keys = [key for key in ("patients", "stays", "windows", "rows") if any(step.get(key) is not None for step in steps)]
+    keys = [
+        key
+        for key in ("patients", "stays", "series", "rows", "windows")
+        if any(step.get(key) is not None for step in steps)
+    ]
     names = [
         name for name in signals_of(results.summary) if any((step.get("signals") or {}).get(name) for step in steps)
     ]
@@ -243,7 +254,7 @@ def attrition_table(results: Results) -> str:
         + [count((step.get("signals") or {}).get(name)) for name in names]
         for step in steps
     ]  # fmt: skip
-    body = table(heads, rows, caption="What was left after each step; rows of each signal", kind="steps")
+    body = table(heads, rows, caption="What was left after each step; rows of each signal", kind="flow")
     return f"<details><summary>The same in numbers, signal by signal</summary>{body}</details>"
 
 
@@ -279,9 +290,9 @@ def reproduce(results: Results) -> str:
     pairs += [(key, value) for key, value in _united(results, "versions")]
     pairs += [(key, value) for key, value in _united(results, "hardware")]
     data = [run.result.get("data") or {} for run in results.runs]
-    for key in ("fingerprint", "split_fingerprint"):
+    for key in ("fingerprint", "table_fingerprint", "split_fingerprint"):
         values = dict.fromkeys(str(item[key]) for item in data if item.get(key))
-        pairs += [(f"data {key.replace('_', ' ')}", " / ".join(values))] if values else []
+        pairs += [(key.replace("_", " "), " / ".join(values))] if values else []
     rows = [(escape(key), f"<code>{escape(value)}</code>") for key, value in pairs]
     if rows:
         parts.append(table(("what", "value"), rows, caption="What it was run with", kind="narrow", texts=(0, 1)))

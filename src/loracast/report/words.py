@@ -34,7 +34,8 @@ def verdict_of_arm(summary: Summary, arm: Arm) -> str:
     if not phrases:
         where = f"on {_listed(found[''])}" if compared == 1 else f"on any of {plural(compared, 'signal')}"
         return cost + f"No difference to zero-shot is shown {where}."
-    rest = f"; on {_listed(found[''])} no difference is shown" if found[""] else ""
+    where = _listed(found[""]) if len(found[""]) < 4 else f"the other {len(found[''])} signals"
+    rest = f"; on {where} no difference is shown" if found[""] else ""
     return cost + f"It is shown to be {' and '.join(phrases)}{rest}."
 
 

@@ -22,7 +22,7 @@ FIGURES: tuple[Callable[[Results], Drawing | None], ...] = (
 )
 """In the order of the page; each returns None where the folder holds nothing to draw."""
 
-# No dates: the same results give the same bytes.
+# No dates: a report that is written again differs in nothing that a reader could see.
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 

@@ -12,6 +12,7 @@ from loracast.report.figures.style import (
     axis_label,
     columns_for,
     finish,
+    panel_title,
     panels,
     provenance,
     sample_sizes,
@@ -41,7 +42,7 @@ def draw(results: Results) -> Drawing | None:
             if bounds is not None:
                 axes.plot([place, place], bounds, color=style.colour, lw=1.2, solid_capstyle="butt", zorder=2)
             axes.plot([place], [value], color=style.colour, marker=style.marker, ms=5, lw=0, mew=1.2, zorder=3)
-        axes.set_title(label_of(summary, signal))
+        panel_title(axes, label_of(summary, signal), len(signals))
         axes.set_ylabel(axis_label(summary, signal, "MAE"))
         _axis(axes, ticks, split)
     handles, columns = arm_handles(styles, [arm["arm"] for arm in arms], lines=False)

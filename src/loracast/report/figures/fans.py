@@ -58,7 +58,7 @@ def draw(results: Results) -> Drawing | None:
         figure=figure,
         alt=f"Forecast fans of {arm['arm']} for {len(rows)} signals ({kinds} test windows): observed values before and "
         "after the forecast start, with the median, the inner band and the 80 % band of the forecast.",
-        caption=f"One test window each, of different patients where the data allow ({kinds} by error), as recorded by "
+        caption=f"Test windows near the low end, the middle and the high end of the error ({kinds}), as recorded by "
         f"the run of {arm['arm']} with seed {run.seed}. Gaps are cells without an observation."
         + (" Dashed: zero-shot on the same window, dotted its 80 % band." if overlaid else ""),
     )

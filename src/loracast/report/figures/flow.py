@@ -21,9 +21,10 @@ LEFT, RIGHT = (0.05, 4.35), (4.75, 6.95)
 
 def draw(results: Results) -> Drawing | None:
     """The flow of patients, stays and rows as boxes, in inches; None where no attrition was recorded."""
-    steps = results.attrition
+    steps = _telling(results.attrition)
     if not steps:
         return None
+    silent = len(results.attrition) - len(steps)
     heights = [_height(step) for step in steps]
     total = sum(heights) + GAP * (len(steps) - 1) + 0.1
     figure = Figure(figsize=(WIDTH, total))
@@ -48,8 +49,21 @@ def draw(results: Results) -> Drawing | None:
         alt=f"Flow diagram of {len(steps)} steps, from “{steps[0].get('step')}” ({first}) to "
         f"“{steps[-1].get('step')}” ({last}).",
         caption="Left: what was left after each step. Right: what the step dropped. A step that is silent about a "
-        "count does not change it or cannot know it.",
+        "count does not change it or cannot know it."
+        + (f" {plural(silent, 'step')} that dropped nothing: see the table." if silent else ""),
     )
+
+
+def _telling(steps: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    """The steps worth a box: the first, the last, those that dropped something or first know a count."""
+    known: set[str] = set()
+    telling = []
+    for place, step in enumerate(steps):
+        counts = {key for key, _ in COUNTS if step.get(key) is not None}
+        if place in (0, len(steps) - 1) or dropped(step) or counts - known:
+            telling.append(step)
+        known |= counts
+    return telling
 
 
 def kept(step: dict[str, Any]) -> str:

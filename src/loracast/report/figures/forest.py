@@ -8,6 +8,7 @@ from loracast.report.figures.style import (
     arm_styles,
     columns_for,
     finish,
+    panel_title,
     panels,
     provenance,
     sample_sizes,
@@ -32,7 +33,7 @@ def draw(results: Results) -> Drawing | None:
     figure, grid = panels(len(found), columns=columns, height=0.72 + 0.26 * len(names))
     for place, (axes, (signal, rows)) in enumerate(zip(grid, found.items(), strict=True)):
         _panel(axes, names, rows, styles)
-        axes.set_title(label_of(summary, signal))
+        panel_title(axes, label_of(summary, signal), len(found))
         axes.set_xlabel(unit_of(summary, signal))
         if place % columns:
             axes.tick_params(labelleft=False)

@@ -9,6 +9,7 @@ from loracast.report.figures.style import (
     axis_label,
     columns_for,
     finish,
+    panel_title,
     panels,
     provenance,
     sample_sizes,
@@ -42,7 +43,7 @@ def draw(results: Results) -> Drawing | None:
             marked = (place * every // len(summary["arms"]), every)
             times = np.arange(1, len(errors) + 1) * scale
             axes.plot(times, errors, color=style.colour, ls=style.dash, marker=style.marker, markevery=marked, ms=3.4)
-        axes.set_title(label_of(summary, signal))
+        panel_title(axes, label_of(summary, signal), len(signals))
         axes.set_ylabel(axis_label(summary, signal, "MAE"))
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)

@@ -12,6 +12,7 @@ from loracast.report.figures.style import (
     arm_styles,
     columns_for,
     finish,
+    panel_title,
     panels,
     provenance,
 )
@@ -32,7 +33,7 @@ def draw(results: Results) -> Drawing | None:
     for axes, (arm, found) in zip(grid, runs.items(), strict=True):
         for place, run in enumerate(found):
             _curves(axes, run.learning or {}, styles[arm].colour, DASHES[place % len(DASHES)])
-        axes.set_title(f"{arm} ({plural(len(found), 'seed')})")
+        panel_title(axes, arm, len(runs))
     for axes in grid[:: columns_for(len(runs))]:
         axes.set_ylabel("loss")
     handles = _handles([run.seed for run in max(runs.values(), key=len)])

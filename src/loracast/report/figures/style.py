@@ -114,6 +114,11 @@ def columns_for(count: int) -> int:
     return 2 if count in (2, 4) else min(3, count)
 
 
+def panel_title(axes: Axes, text: str, count: int) -> None:
+    """Head one of `count` panels, over two lines where the name is longer than the panel is wide."""
+    axes.set_title(textwrap.fill(text, {1: 80, 2: 40}.get(columns_for(count), 26)))
+
+
 def finish(
     figure: Figure, results: Results, note: str, *, label: str = "", handles: Sequence[Artist] = (), columns: int = 4
 ) -> None:
@@ -183,8 +188,10 @@ def sample_sizes(summary: Summary, signals: Sequence[str]) -> str:
             if (number := next((n for arm in summary["arms"] if (n := score(arm, signal, name)) is not None), None))
         ]
         if sizes:
-            parts.append(f"{label_of(summary, signal)}: {', '.join(sizes)}")
-    return f" {'; '.join(parts)}." if parts else ""
+            parts.append((label_of(summary, signal), " and ".join(sizes)))
+    if len(parts) == len(signals) > 1 and len({size for _, size in parts}) == 1:
+        return f" Each signal: {parts[0][1]}."
+    return f" Scored: {'; '.join(f'{name}, {size}' for name, size in parts)}." if parts else ""
 
 
 def arm_handles(styles: dict[str, ArmStyle], arms: Sequence[str], *, lines: bool = True) -> tuple[list[Line2D], int]:
