@@ -1,7 +1,10 @@
 """A DuckDB database beside the output, for the length of one reading: memory stays flat, the rest spills to disk."""
 
+import csv
 import errno
+import gzip
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,7 @@ CALLER_ERRORS = (
     duckdb.ConversionException,
     duckdb.OutOfMemoryException,
 )
+DUCKDB_REASONS = ("Expected Number of Columns", "Invalid unicode", "Value with unterminated quote")
 
 
 @contextmanager
@@ -38,7 +42,9 @@ def workspace(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 yield con
             finally:
                 con.close()
-    except CALLER_ERRORS as error:
+    except duckdb.Error as error:
+        if not isinstance(error, CALLER_ERRORS) and not _is_full(str(error)):
+            raise
         raise DataError(_explained(str(error), out)) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
@@ -56,14 +62,26 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def csv_source(path: Path, delimiter: str = ",") -> str:
+def csv_source(path: Path) -> str:
     """A table function over a CSV file: every column as text, quotes as RFC 4180 has them, nothing sniffed.
 
-    DuckDB would decide on quoting from the first rows, and MIMIC quotes its first value after a hundred thousand.
+    DuckDB would decide on quoting from the first rows, and MIMIC quotes its first value after a hundred thousand; and
+    it would take a file with one broken line for one without a header.
     """
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opener(path, "rb") as stream:
+            first = stream.readline()
+        names = next(csv.reader([first.decode("utf-8-sig").rstrip("\r\n")]), [])
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is truncated or damaged ({error}). Download it again.") from error
+    if not names or len(set(names)) != len(names):
+        raise DataError(f"{path} does not begin with a line of different column names. Give a CSV file with a header.")
+    columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in names)
+    ending = "'\\r\\n'" if first.endswith(b"\r\n") else "'\\n'"
     return (
-        f"read_csv({quoted(path)}, header = true, delim = {quoted(delimiter)}, quote = '\"', escape = '\"', "
-        "all_varchar = true)"
+        f"read_csv({quoted(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
+        f"new_line = {ending}, columns = {{{columns}}})"
     )
 
 
@@ -90,10 +108,15 @@ def one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
 
 
 def _explained(message: str, out: Path) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip() and "Original Line" not in line]
-    text = " ".join(lines[:2])
-    if "No space left" in text or "File too large" in text or "quota" in text.lower():
+    first, *rest = message.splitlines()
+    # DuckDB quotes the line it stumbled over, which is a patient's.
+    text = " ".join([first, *(line for line in rest if line.startswith(DUCKDB_REASONS))])
+    if _is_full(message):
         return f"The disk under {out.parent} is full: {text}. Nothing was written to {out}. Free some space and repeat."
     if "GZIP" in text.upper():
         return f"A compressed file is truncated or damaged: {text}. Download it again and compare its checksum."
     return f"Reading failed: {text}. Check that the file is whole; nothing was written to {out}."
+
+
+def _is_full(message: str) -> bool:
+    return any(sign in message for sign in ("No space left", "File too large", "Disk quota exceeded"))
