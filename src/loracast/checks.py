@@ -64,7 +64,7 @@ def _few_patients(summary: Summary, splits: Splits) -> Finding:
 
 
 def _loses_to_naive(summary: Summary, splits: Splits) -> Finding:
-    compared = [arm for arm in summary["arms"] if arm.get("vs_naive")]
+    compared = [arm for arm in summary["arms"] if arm["method"] != "baseline" and arm.get("vs_naive")]
     if not compared:
         return Finding("not applicable", "No arm was compared with a naive forecast on the same patients.")
     lost = [
@@ -89,12 +89,16 @@ def _never_improved(summary: Summary, splits: Splits) -> Finding:
 
 
 def _miscovered(summary: Summary, splits: Splits) -> Finding:
-    covered = [(arm["arm"], name, scores["coverage_80"]) for arm, name, scores in _scored(summary["arms"])]
+    covered = [
+        (arm["arm"], name, scores["coverage_80"])
+        for arm, name, scores in _scored(summary["arms"])
+        if arm["method"] != "baseline"
+    ]
     known = [entry for entry in covered if entry[2] is not None]
     if not known:
-        return Finding("not applicable", "No arm has scores.")
+        return Finding("not applicable", "No arm but the naive ones has scores.")
     low, high = COVERAGE
-    off = [f"{arm} on {name} {share:.0%}" for arm, name, share in known if not low <= share <= high]
+    off = [f"{arm} on {name} {share:.1%}" for arm, name, share in known if not low <= share <= high]
     return _warning_of(off, f"The 80 % interval holds less than {low:.0%} or more than {high:.0%} of the truth: ", "")
 
 

@@ -165,7 +165,7 @@ def _check(truth: Cells, forecast: np.ndarray) -> None:
         )
     if np.isinf(truth).any():
         raise DataError("The truth holds infinities: a target is a finite number, or NaN where nothing was observed.")
-    finite = np.isfinite(forecast).reshape(*truth.shape, -1).all(axis=-1)
+    finite = np.isfinite(forecast).all(axis=tuple(range(2, forecast.ndim)))
     lost = int((~finite & ~np.isnan(truth)).sum())
     if lost:
         raise DataError(

@@ -119,7 +119,10 @@ def score_cells(
     def total(numbers: np.ndarray) -> np.ndarray:
         """Sums over the windows of each pair, with the window's own numbers as step 0: (pair * (1 + horizon),)."""
         steps = np.zeros((len(truth), 1 + truth.shape[1]), dtype=numbers.dtype)
-        steps[:, slice(0, 1) if numbers.ndim == 1 else slice(1, None)] = numbers.reshape(len(truth), -1)
+        if numbers.ndim == 1:
+            steps[:, 0] = numbers
+        else:
+            steps[:, 1:] = numbers
         return np.asarray(np.add.reduceat(steps[order], starts, axis=0).ravel())
 
     step = 1 + truth.shape[1]
@@ -163,12 +166,17 @@ class Statistics:
         self._parts: list[pd.DataFrame] = []
 
     def add(self, cells: pd.DataFrame) -> None:
-        """Add one more table; raises DataError if it has other columns."""
+        """Add one more table; raises DataError if it has other columns or another horizon."""
         if list(cells.columns) != COLUMNS:
             different = sorted(set(COLUMNS) ^ set(cells.columns))
             raise DataError(
                 f"These are not the sums of `score_cells`: {different} is missing or too much. Score again."
             )
+        if not len(cells):
+            return
+        horizons = {int(part["step"].max()) for part in (*self._parts[:1], cells)}
+        if len(horizons) > 1:
+            raise DataError(f"Windows of {sorted(horizons)} steps cannot be added up. Score one horizon at a time.")
         self._parts.append(cells)
         # Sums are small and batches many: fold now and then, so that memory stays that of the sums.
         if len(self._parts) >= 32:
@@ -180,9 +188,6 @@ class Statistics:
         if not self._parts:
             return pd.DataFrame(columns=COLUMNS)
         cells = pd.concat(self._parts).groupby([*KEYS, *FACTS], as_index=False, sort=True).sum()
-        horizons = cells.groupby(KEYS[:2])["step"].max().unique()
-        if len(horizons) > 1:
-            raise DataError(f"Windows of {sorted(horizons)} steps cannot be added up. Score one horizon at a time.")
         self._parts = [cells]
         return cells
 
