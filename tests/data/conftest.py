@@ -2,6 +2,7 @@ import csv
 import gzip
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def write_tables(folder: Path, tables: dict[str, list[tuple[Any, ...]]], ending:
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
         path = folder / f"{name}{ending}"
-        opened = gzip.open(path, "wt", newline="") if ending.endswith(".gz") else path.open("w", newline="")
-        with opened as stream:
+        opener = gzip.open if ending.endswith(".gz") else open
+        with opener(path, "wt", newline="") as stream:
             csv.writer(stream).writerows([HEADERS[name], *rows])
     return folder
 
@@ -82,7 +83,7 @@ def sums_up(attrition: dict[str, Any]) -> bool:
     """Whether what each step dropped is what is missing after it, and the signals make up the rows."""
     for kind in ("patients", "stays", "rows"):
         steps = [step for step in attrition["steps"] if step[kind] is not None]
-        for before, after in zip(steps, steps[1:], strict=False):
+        for before, after in pairwise(steps):
             if before[kind] - after[f"dropped_{kind}"] != after[kind]:
                 return False
     counted = [step for step in attrition["steps"] if step["signals"] is not None]

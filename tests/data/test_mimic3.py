@@ -1,3 +1,4 @@
+import csv
 import gzip
 import json
 import shutil
@@ -5,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -81,15 +82,15 @@ def test_what_was_planted_comes_out_and_what_was_corrupted_does_not(simulated, t
 def test_the_stays_of_a_simulated_cohort_are_those_a_plain_query_selects(simulated, tmp_path):
     out = tmp_path / "vitals.parquet"
     read_mimic3(simulated, out, cohort="explicit", grid="5min", min_age=18, min_hours=12)
-    expected = duckdb.sql(
-        f"""
+    query = f"""
         SELECT DISTINCT s.icustay_id::VARCHAR FROM '{simulated}/ICUSTAYS.csv.gz' s
         JOIN '{simulated}/PATIENTS.csv.gz' p USING (subject_id) JOIN '{simulated}/ADMISSIONS.csv.gz' a USING (hadm_id)
         WHERE p.dob + INTERVAL 18 YEAR <= s.intime AND coalesce(s.outtime, a.dischtime) - s.intime >= INTERVAL 12 HOUR
         AND s.hadm_id::VARCHAR IN (SELECT hadm_id FROM read_csv('{simulated}/DIAGNOSES_ICD.csv.gz', all_varchar = true)
                           WHERE icd9_code IN ('99591', '99592', '78552'))
         """
-    ).fetchall()
+    with duckdb.connect() as con:
+        expected = con.execute(query).fetchall()
     assert set(pq.read_table(out)["stay"].to_pylist()) == {stay for (stay,) in expected}
 
 
@@ -258,7 +259,7 @@ def test_the_order_of_the_rows_of_chartevents_does_not_matter(tmp_path):
 
 
 def test_a_value_quoted_only_late_in_the_file_does_not_confuse_the_columns(tables, tmp_path):
-    rows = heart_rates([(60, 80)] * 30_000) + [(100, 374, minute(60), "Arm, Right Lower", "", "")]
+    rows = [*heart_rates([(60, 80)] * 30_000), (100, 374, minute(60), "Arm, Right Lower", "", "")]
     read, _ = read_one(tables(CHARTEVENTS=rows), tmp_path)
     assert list(read.values()) == [80]
 
@@ -277,7 +278,7 @@ def test_what_is_not_known_is_refused_with_what_is(tables, tmp_path, signals, op
 
 
 def test_a_missing_folder_or_table_is_named_with_where_it_was_looked_for(tables, tmp_path):
-    with pytest.raises(DataError, match="No folder .*nowhere"):
+    with pytest.raises(DataError, match=r"No folder .*nowhere"):
         find_tables(tmp_path / "nowhere", TABLES)
     folder = tables()
     (folder / "ICUSTAYS.csv.gz").unlink()
@@ -369,11 +370,7 @@ def test_counts_on_the_mimic_demo_are_those_of_an_independent_query(mimic_demo, 
     raw = Counter()
     final: dict[str, set[tuple[str, datetime]]] = {name: set() for name in VITALS}
     stays = _eligible_by_hand(mimic_demo, cohort)
-    signal_of = {str(item): name for name in VITALS for item in ITEMS[name]}
-    for row in _csv(mimic_demo / "chartevents.csv.gz"):
-        name = signal_of.get(row["itemid"])
-        if name is None:
-            continue
+    for name, row in _chart_of(mimic_demo):
         raw[name] += 1
         if row["icustay_id"] not in stays or not row["valuenum"] or row["error"] == "1":
             continue
@@ -409,8 +406,13 @@ def _eligible_by_hand(folder, cohort):
     return stays
 
 
-def _csv(path):
-    import csv
+@cache
+def _chart_of(folder):
+    signal_of = {str(item): name for name in VITALS for item in ITEMS[name]}
+    rows = _csv(folder / "chartevents.csv.gz")
+    return [(signal_of[row["itemid"]], row) for row in rows if row["itemid"] in signal_of]
 
+
+def _csv(path):
     with gzip.open(path, "rt", newline="") as stream:
         yield from csv.DictReader(stream)

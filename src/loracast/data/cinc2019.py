@@ -6,6 +6,8 @@ input: it is set six hours early, and knows the future. Set A comes from the hos
 with it.
 """
 
+import bz2
+import gzip
 import lzma
 import tarfile
 import zipfile
@@ -13,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -38,9 +41,23 @@ COLUMNS: dict[str, str] = {
 EPOCH = "TIMESTAMP '2100-01-01 00:00:00'"
 GRID_SECONDS = 3600
 LICENCE = "CC BY 4.0 (Reyna et al., Crit Care Med 48(2):210-217, 2020; doi 10.13026/v64v-d857)"
-TAR_ENDINGS = (".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2")
+TAR_OPENERS: dict[str, Callable[..., Any]] = {
+    ".tar.xz": lzma.open,
+    ".tar.gz": gzip.open,
+    ".tgz": gzip.open,
+    ".tar.bz2": bz2.open,
+    ".tar": open,
+}
 FILES_AT_ONCE = 500
-DAMAGED = (EOFError, lzma.LZMAError, zlib.error, tarfile.ReadError, zipfile.BadZipFile, UnicodeDecodeError)
+DAMAGED = (
+    EOFError,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    tarfile.ReadError,
+    zipfile.BadZipFile,
+    UnicodeDecodeError,
+)
 
 
 def read_cinc2019(
@@ -102,7 +119,6 @@ def _load(con: duckdb.DuckDBPyConnection, source: Path, names: Sequence[str], sa
 
 def _files(source: Path) -> Iterator[tuple[str, str]]:
     """Patient and text of each .psv file, one at a time, nothing extracted to disk."""
-    name = source.name.lower()
     if not source.exists():
         raise DataError(f"No such source: {source}. Give the folder or archive of the .psv files.")
     try:
@@ -110,21 +126,32 @@ def _files(source: Path) -> Iterator[tuple[str, str]]:
             for path in sorted(source.rglob("*.psv")):
                 if _is_record(path.name):
                     yield path.stem, path.read_text(encoding="utf-8")
-        elif name.endswith(".zip"):
+        elif source.name.lower().endswith(".zip"):
             with zipfile.ZipFile(source) as archive:
                 for entry in archive.namelist():
                     if _is_record(entry):
                         yield PurePosixPath(entry).stem, archive.read(entry).decode("utf-8")
-        elif name.endswith(TAR_ENDINGS):
-            with tarfile.open(source, "r|*") as stream:
-                for member in stream:
-                    content = stream.extractfile(member) if member.isfile() and _is_record(member.name) else None
-                    if content is not None:
-                        yield PurePosixPath(member.name).stem, content.read().decode("utf-8")
         else:
-            raise DataError(f"{source} is of no kind that can be read. Give a folder, a .zip or a .tar.xz or .tar.gz.")
+            yield from _tar_files(source)
     except DAMAGED as error:
         raise DataError(f"{source} is truncated or damaged ({error}). Download it again.") from error
+
+
+def _tar_files(source: Path) -> Iterator[tuple[str, str]]:
+    opener = next((TAR_OPENERS[ending] for ending in TAR_OPENERS if source.name.lower().endswith(ending)), None)
+    if opener is None:
+        raise DataError(
+            f"{source} is of no kind that can be read. Give a folder, a .zip or a {', '.join(TAR_OPENERS)}."
+        )
+    with opener(source, "rb") as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() and _is_record(member.name) else None
+                if content is not None:
+                    yield PurePosixPath(member.name).stem, content.read().decode("utf-8")
+        # To the last byte: a cut between two members looks like the end to tarfile, but not to the decompressor.
+        while stream.read(1 << 20):
+            pass
 
 
 def _is_record(name: str) -> bool:

@@ -102,8 +102,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
 
 def one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
     """The single row of a query of counts."""
-    row = con.execute(query).fetchone()
-    assert row is not None
+    (row,) = con.execute(query).fetchall()
     return tuple(row)
 
 
