@@ -109,6 +109,14 @@ def test_stays_that_share_a_name_are_told_apart_by_their_patient(tmp_path):
     assert {series for series, _ in cells(out)} == {"p-1/glucose", "q-1/glucose"}
 
 
+def test_a_stay_whose_measurements_are_years_apart_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(
+        DataError, match=r"(?s)2 observed cells would lie among 350,\d+.*Tell stays or recordings apart"
+    ):
+        put(measured(("p", 15, 100), ("p", 10 * 365 * 24 * 60, 101)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("unit", ["mg/dL", "mg/dl", " MG/DL"])
 def test_a_known_unit_may_be_spelt_in_its_usual_ways(tmp_path, unit):
     put(measured(("p", 15, 100), ("p", 30, 101)), tmp_path, unit=unit)

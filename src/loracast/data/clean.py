@@ -19,6 +19,7 @@ from loracast.files import written
 
 DAY_SECONDS = 86_400
 GRID_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": DAY_SECONDS}
+MOST_CELLS_PER_OBSERVED = 1000
 EMPTY_ADVICE = "Loosen the cohort (--cohort all, --min-age, --min-hours) or name other signals."
 
 
@@ -106,6 +107,7 @@ def grid_and_write(
         "avg(value) AS value FROM measured GROUP BY ALL"
     )
     _count_table(con, attrition, "measurements averaged into grid cells (observed cells)", "cells")
+    _refuse_emptiness(con, attrition.steps[-1].rows or 0, info.grid_seconds)
     show(f"Writing {out}")
     with written(out) as temporary:
         _copy(con, temporary, info)
@@ -116,6 +118,17 @@ def grid_and_write(
 def nothing_left(attrition: Attrition) -> DataError:
     """The error of an empty cohort, with the table that shows why it is empty."""
     return DataError(f"Nothing is left to forecast. {EMPTY_ADVICE} What was dropped:\n{attrition.as_text()}")
+
+
+def _refuse_emptiness(con: duckdb.DuckDBPyConnection, observed: int, seconds: int) -> None:
+    """A stay that spans years on a fine grid is two stays under one name; its empty cells could fill the disk."""
+    span = f"(epoch_us(max(cell)) - epoch_us(min(cell))) // {seconds * 1_000_000} + 1"
+    (total,) = one(con, f"SELECT CAST(sum(n) AS BIGINT) FROM (SELECT {span} AS n FROM cells GROUP BY stay, signal)")
+    if total > MOST_CELLS_PER_OBSERVED * observed:
+        raise DataError(
+            f"{observed:,} observed cells would lie among {total:,}: the measurements of a stay are too far apart for a "
+            f"grid of {seconds} s. Tell stays or recordings apart (stay=..., --stay), or choose a coarser grid."
+        )
 
 
 def _copy(con: duckdb.DuckDBPyConnection, path: Path, info: TableInfo) -> None:

@@ -24,7 +24,7 @@ REWRITE = "Put it on a regular grid with loracast.data.frame.write_table or `lor
 
 def write_table(
     frame: pd.DataFrame | str | Path,
-    out: Path,
+    out: Path | str,
     *,
     grid: str,
     patient: str,
@@ -47,6 +47,7 @@ def write_table(
     counted in the attrition. Raises DataError for missing columns, patients or units, times that do not parse or
     bear a time zone, values that are text or infinite.
     """
+    out = Path(out)
     columns = {"patient": patient, "time": time, "value": value}
     if stay is not None:
         columns["stay"] = stay
