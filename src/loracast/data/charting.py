@@ -92,6 +92,15 @@ class Truth:
     artefact: Mask
 
 
+@dataclass(frozen=True)
+class _Slots:
+    """Where a sign is charted: the time of each step, which steps, and in which vocabulary the stay is."""
+
+    seconds: Int[np.ndarray, "stay step"]
+    charted: Mask
+    metavision: Bool[np.ndarray, " stay"]
+
+
 def chart(
     rng: np.random.Generator,
     signs: Mapping[str, Course],
@@ -112,30 +121,23 @@ def chart(
         sensor_off = _gaps(rng, inside.shape, SENSOR_OFF_PER_HOUR, (15, 60), step_minutes)
         charted = inside & ~off & ~sensor_off
         if name == "temperature":
-            truth[name] = _chart_temperature(rng, rows, values, seconds, charted & hourly, metavision)
+            truth[name] = _chart_temperature(rng, rows, values, _Slots(seconds, charted & hourly, metavision))
         else:
-            truth[name] = _chart_sign(rng, rows, name, values, seconds, charted, metavision)
+            truth[name] = _chart_sign(rng, rows, name, values, _Slots(seconds, charted, metavision))
     alarm = inside & hourly & metavision[:, None]
     where = np.nonzero(alarm)
     rows.add(where[0], np.full(len(where[0]), ALARM_ITEM), seconds[alarm], np.full(len(where[0]), 120.0), "alarm limit")
     return rows.columns(), truth
 
 
-def _chart_sign(
-    rng: np.random.Generator,
-    rows: Chart,
-    name: str,
-    values: Course,
-    seconds: Int[np.ndarray, "stay step"],
-    charted: Mask,
-    metavision: Bool[np.ndarray, " stay"],
-) -> Truth:
+def _chart_sign(rng: np.random.Generator, rows: Chart, name: str, values: Course, slots: _Slots) -> Truth:
+    charted, metavision = slots.charted, slots.metavision
     values = np.round(values)
     items = np.where(metavision[:, None], METAVISION[name], CAREVUE[name])
     cuff = rng.random(len(items)) < 0.3
     items[cuff] = items[cuff][:, ::-1]
     stay, step = np.nonzero(charted)
-    value, first, second, time = values[charted], items[stay, 0], items[stay, 1], seconds[charted]
+    value, first, second, time = values[charted], items[stay, 0], items[stay, 1], slots.seconds[charted]
     lost, kind = _drawn(rng, len(stay), LOST, metavision[stay])
     extra, quirk = _drawn(rng, len(stay), SHARES, metavision[stay])
     extra &= ~lost
@@ -165,19 +167,13 @@ def _chart_sign(
     return Truth(truth, artefact)
 
 
-def _chart_temperature(
-    rng: np.random.Generator,
-    rows: Chart,
-    values: Course,
-    seconds: Int[np.ndarray, "stay step"],
-    charted: Mask,
-    metavision: Bool[np.ndarray, " stay"],
-) -> Truth:
+def _chart_temperature(rng: np.random.Generator, rows: Chart, values: Course, slots: _Slots) -> Truth:
     """In °F or °C by the stay's thermometer; some Fahrenheit filed as Celsius, and CareVue's calculated twins."""
+    charted, metavision = slots.charted, slots.metavision
     items = np.where(metavision[:, None], METAVISION["temperature"], CAREVUE["temperature"])
     celsius = rng.random(len(items)) < 0.35
     stay, step = np.nonzero(charted)
-    item, time, in_celsius = items[stay, celsius[stay].astype(int)], seconds[charted], celsius[stay]
+    item, time, in_celsius = items[stay, celsius[stay].astype(int)], slots.seconds[charted], celsius[stay]
     fahrenheit = np.round(values[charted] * 1.8 + 32, 1)
     written = np.where(in_celsius, np.round(values[charted], 1), fahrenheit)
     misfiled = in_celsius & (rng.random(len(stay)) < MISFILED_SHARE)

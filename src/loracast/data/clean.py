@@ -126,8 +126,8 @@ def _refuse_emptiness(con: duckdb.DuckDBPyConnection, observed: int, seconds: in
     (total,) = one(con, f"SELECT CAST(sum(n) AS BIGINT) FROM (SELECT {span} AS n FROM cells GROUP BY stay, signal)")
     if total > MOST_CELLS_PER_OBSERVED * observed:
         raise DataError(
-            f"{observed:,} observed cells would lie among {total:,}: the measurements of a stay are too far apart for a "
-            f"grid of {seconds} s. Tell stays or recordings apart (stay=..., --stay), or choose a coarser grid."
+            f"{observed:,} observed cells would lie among {total:,}: the measurements of a stay are too far apart for "
+            f"a grid of {seconds} s. Tell stays or recordings apart (stay=..., --stay), or choose a coarser grid."
         )
 
 
