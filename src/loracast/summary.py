@@ -10,7 +10,7 @@ from loracast.baselines.naive import BASELINES
 from loracast.checks import run_checks
 from loracast.config import ExperimentSpec
 from loracast.data.windows import Windows, WindowSet
-from loracast.evaluate import Statistics, compare, summarise
+from loracast.evaluate import Statistics, compare, compare_to_best, summarise
 from loracast.files import read_json, write_json
 from loracast.run import CELLS, QUANTILES, signals_of
 from loracast.series import LEVELS
@@ -87,6 +87,9 @@ def arm_entry(
         "best_step": [result["best_step"] for result in results],
         "scores": summarise(statistics[name]),
         "vs_zero_shot": None if zero_shot is None else compare(statistics[name], statistics[zero_shot]),
+        "vs_naive": None
+        if first["method"] == "baseline"
+        else compare_to_best(statistics[name], {floor: statistics[floor] for floor in BASELINES}),
     }
 
 
@@ -117,8 +120,8 @@ def choose_examples(windows: WindowSet, quantiles: np.ndarray) -> list[tuple[str
         errors[rows] = np.nanmean(np.abs(quantiles[rows, :, LEVELS.index(0.5)] - future), axis=1)
     chosen = []
     for code in range(len(windows.signals)):
-        rows = np.flatnonzero(windows.signal == code)
-        ordered = rows[np.argsort(errors[rows], kind="stable")]
+        own = np.flatnonzero(windows.signal == code)
+        ordered = own[np.argsort(errors[own], kind="stable")]
         for kind, quantile in KINDS.items():
             if len(ordered):
                 chosen.append((kind, int(ordered[round(quantile * (len(ordered) - 1))])))

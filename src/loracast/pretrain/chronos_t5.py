@@ -2,8 +2,8 @@
 
 The corpus is `loracast.pretrain.corpora`; the network, its tokens and its loss are those of Chronos-T5 (Ansari et
 al., TMLR 2024) as `chronos-forecasting` and `transformers` build them. What is ours is where a short run starts:
-neighbouring bins begin as neighbours, and attention begins by looking nearby (see `build`). Without that, a run of
-hours stays on the plateau of the marginal distribution.
+the untrained network already forecasts the last value, roughly (see `build`). Without that, a run of
+an hour stays on the plateau of the marginal distribution.
 """
 
 import math
@@ -23,7 +23,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.models.t5.modeling_t5 import T5Attention
+from transformers.models.t5.modeling_t5 import T5Attention, T5DenseActDense
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from loracast.pretrain import corpora
@@ -70,28 +70,50 @@ def build(shape: ModelShape) -> T5ForConditionalGeneration:
         chronos_config=chronos_config(shape),
     )
     net = T5ForConditionalGeneration(config)
+    for module in net.modules():
+        if isinstance(module, T5Attention):
+            _pass_on(module)
+            if module.has_relative_attention_bias:
+                _look_nearby(module)
+        elif isinstance(module, T5DenseActDense):
+            torch.nn.init.zeros_(module.wo.weight)
     _order_embedding(net, shape)
-    for stack in (net.encoder, net.decoder):
-        _look_nearby(stack.block[0].layer[0].SelfAttention)
+    _start_as_persistence(net)
     return net
+
+
+EOS_MARK, START_MARK = -1, -2  # embedding dimensions that tell EOS, and the decoder's start, from every value
 
 
 @torch.no_grad()
 def _order_embedding(net: T5ForConditionalGeneration, shape: ModelShape) -> None:
-    """Start the tokens of values as Fourier features of their bins; pad and EOS keep their random start."""
+    """Start the tokens of values as Fourier features of their bins, and mark EOS and the decoder's start (pad)."""
     tokens = net.get_input_embeddings().weight
+    frequencies = shape.d_model // 2 - 1
     centres = torch.linspace(shape.low_limit, shape.high_limit, len(tokens) - 2)
-    periods = torch.logspace(math.log10(0.05), math.log10(4 * shape.high_limit), shape.d_model // 2)
+    periods = torch.logspace(math.log10(0.05), math.log10(4 * shape.high_limit), frequencies)
     angle = 2 * math.pi * centres[:, None] / periods[None, :]
-    tokens[2:] = torch.cat([angle.sin(), angle.cos()], dim=1)
+    tokens.zero_()
+    tokens[2:, : 2 * frequencies] = torch.cat([angle.sin(), angle.cos()], dim=1)
+    tokens[net.config.eos_token_id, EOS_MARK] = frequencies**0.5
+    tokens[net.config.pad_token_id, START_MARK] = frequencies**0.5
+
+
+@torch.no_grad()
+def _pass_on(attention: T5Attention) -> None:
+    """Start an attention so that each half of its heads could hand on all that it attends to; its output starts at 0."""
+    half = attention.inner_dim // 2
+    for rows in (slice(0, half), slice(half, None)):
+        torch.nn.init.orthogonal_(attention.v.weight[rows])
+    attention.o.weight.zero_()
 
 
 @torch.no_grad()
 def _look_nearby(attention: T5Attention) -> None:
     """Start T5's bias by distance as a penalty that differs by head, as in ALiBi (Press et al., ICLR 2022).
 
-    The last head starts without one. EOS, which follows the last value, thereby begins by summing up the recent
-    past, and that is what the decoder can find in the context by content alone.
+    The first half of the heads sees little beyond the previous step, the others look further back, the last one
+    everywhere.
     """
     reach = torch.arange(-128, 129)
     buckets = attention._relative_position_bucket(
@@ -100,11 +122,31 @@ def _look_nearby(attention: T5Attention) -> None:
         num_buckets=attention.relative_attention_num_buckets,
         max_distance=attention.relative_attention_max_distance,
     )
-    heads = attention.n_heads
-    slopes = torch.tensor([2.0 ** (1 - 2 * head) for head in range(heads - 1)] + [0.0])
+    near = attention.n_heads // 2
+    slopes = torch.tensor([4.0] * near + [0.5**i for i in range(1, attention.n_heads - near)] + [0.0])
     for bucket in buckets.unique():
-        distance = reach[buckets == bucket].abs().float().min()
-        attention.relative_attention_bias.weight[bucket] = -slopes * distance
+        distance = reach[buckets == bucket]
+        beyond = (distance.abs().min() - 1).clamp(min=0)
+        attention.relative_attention_bias.weight[bucket] = -slopes * beyond
+        if (distance >= 0).any():  # the step itself, which the residual carries anyhow, and what comes after it
+            attention.relative_attention_bias.weight[bucket, :near] -= 4.0
+
+
+@torch.no_grad()
+def _start_as_persistence(net: T5ForConditionalGeneration) -> None:
+    """Open one path: last value → EOS (first encoder layer) → start of the decoder (first cross-attention).
+
+    The rest of the network starts at 0, so that training begins at the last value and can only improve on it.
+    """
+    first, cross = net.encoder.block[0].layer[0].SelfAttention, net.decoder.block[0].layer[1].EncDecAttention
+    half, width = first.inner_dim // 2, first.key_value_proj_dim
+    for attention in (first, cross):
+        attention.o.weight[:, :half] = attention.v.weight[:half].T
+    for head in range(attention.n_heads // 2):
+        cross.q.weight[head * width].zero_()
+        cross.k.weight[head * width].zero_()
+        cross.q.weight[head * width, START_MARK] = 0.3
+        cross.k.weight[head * width, EOS_MARK] = 0.3
 
 
 class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):

@@ -44,7 +44,7 @@ def _standardise(x: Array) -> Array:
     return (x - x.mean()) / spread if spread > 1e-9 else np.zeros_like(x)
 
 
-def _covariance(rng: Generator, length: int, period: int) -> Array:
+def _covariance(rng: Generator, length: int, period: int, grain: float) -> Array:
     """One base kernel on `length` equidistant points, as a matrix (length, length)."""
     t = np.arange(length) / length
     gap = np.abs(t[:, None] - t[None, :])
@@ -59,15 +59,15 @@ def _covariance(rng: Generator, length: int, period: int) -> Array:
     if kind == 4:
         origin = rng.uniform(-0.2, 1.2)
         return (t[:, None] - origin) * (t[None, :] - origin) * 3
-    return np.eye(length) * rng.choice([0.05, 0.3, 1.0])
+    return np.eye(length) * rng.choice([0.05, 0.3, 1.0]) * grain**2
 
 
-def kernel_synth(rng: Generator, length: int) -> Series:
+def kernel_synth(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """A Gaussian process whose kernel is a random sum and product of one to five base kernels (KernelSynth)."""
     period = _period(rng, length)
-    kernel = _covariance(rng, length, period)
+    kernel = _covariance(rng, length, period, grain)
     for _ in range(rng.integers(0, 5)):
-        other = _covariance(rng, length, period)
+        other = _covariance(rng, length, period, grain)
         kernel = kernel + other if rng.random() < 0.5 else kernel * other
     jitter = 1e-6 * max(1.0, float(np.trace(kernel)) / length)
     values = np.linalg.cholesky(kernel + jitter * np.eye(length)) @ rng.standard_normal(length)
@@ -90,14 +90,14 @@ def _waveform(rng: Generator, period: int, length: int) -> Array:
     return _standardise(wave)
 
 
-def seasonal(rng: Generator, length: int) -> Series:
+def seasonal(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """One or two seasons whose strength may drift, over coloured noise."""
     period = _period(rng, length)
     drift = 1 + rng.uniform(0, 0.5) * _walk(rng, length) if rng.random() < 0.4 else 1.0
     values = _waveform(rng, period, length) * drift
     if rng.random() < 0.4:
         values = values + rng.uniform(0.2, 1.0) * _waveform(rng, _period(rng, length), length)
-    values = values + 10 ** rng.uniform(-2, 0.2) * autoregressive(rng, length).values
+    values = values + grain * 10 ** rng.uniform(-2, 0.2) * autoregressive(rng, length).values
     return Series(_standardise(values), period)
 
 
@@ -105,7 +105,7 @@ def _walk(rng: Generator, length: int) -> Array:
     return _standardise(np.cumsum(rng.standard_normal(length)))
 
 
-def trend(rng: Generator, length: int) -> Series:
+def trend(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """A piecewise linear, exponential or saturating trend, often with a season on it (added or multiplied)."""
     t = np.linspace(0, 1, length)
     kind = rng.integers(3)
@@ -122,11 +122,11 @@ def trend(rng: Generator, length: int) -> Series:
         period = _period(rng, length)
         wave = rng.uniform(0.05, 1.0) * _waveform(rng, period, length)
         values = values + (wave * (1 + 0.3 * values) if rng.random() < 0.3 else wave)
-    values = values + 10 ** rng.uniform(-2, -0.3) * rng.standard_normal(length)
+    values = values + grain * 10 ** rng.uniform(-2, -0.3) * rng.standard_normal(length)
     return Series(_standardise(values), period)
 
 
-def autoregressive(rng: Generator, length: int) -> Series:
+def autoregressive(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """A stable autoregression of order one to three (poles drawn, some complex), a random walk, or one with momentum."""
     burn = 64
     kind = rng.random()
@@ -151,12 +151,12 @@ def autoregressive(rng: Generator, length: int) -> Series:
     for i in range(order, length + burn):
         values[i] = values[i - order : i][::-1] @ feedback + shock[i]
     values = _standardise(values[burn:])
-    if rng.random() < 0.5:
-        values = values + 10 ** rng.uniform(-1.5, -0.1) * rng.standard_normal(length)
+    if rng.random() < 0.4:
+        values = values + grain * 10 ** rng.uniform(-1.5, -0.1) * rng.standard_normal(length)
     return Series(_standardise(values), 1)
 
 
-def steps(rng: Generator, length: int) -> Series:
+def steps(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """A level that jumps at random times, held in between, under noise."""
     jumps = rng.random(length) < rng.uniform(1, 8) / length
     level = np.cumsum(jumps * rng.standard_normal(length))
@@ -164,11 +164,11 @@ def steps(rng: Generator, length: int) -> Series:
         level = np.where(jumps, rng.standard_normal(length), np.nan)
         level[0] = rng.standard_normal()
         level = level[np.maximum.accumulate(np.where(np.isnan(level), 0, np.arange(length)))]
-    values = _standardise(level) + 10 ** rng.uniform(-2.5, 0) * autoregressive(rng, length).values
+    values = _standardise(level) + grain * 10 ** rng.uniform(-2.5, 0) * autoregressive(rng, length).values
     return Series(_standardise(values), 1)
 
 
-def spikes(rng: Generator, length: int) -> Series:
+def spikes(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """Pulses, at regular or random times, that decay over a base; sometimes a slow rise and fall after each."""
     period = _period(rng, length)
     regular = rng.random() < 0.5
@@ -181,11 +181,13 @@ def spikes(rng: Generator, length: int) -> Series:
     response = np.exp(-np.arange(length) / tau)
     if rng.random() < 0.4:
         response = np.arange(length) / tau * response
-    values = np.convolve(at, response)[:length] + 10 ** rng.uniform(-2.5, -0.5) * autoregressive(rng, length).values
+    values = (
+        np.convolve(at, response)[:length] + grain * 10 ** rng.uniform(-2.5, -0.5) * autoregressive(rng, length).values
+    )
     return Series(_standardise(values), period if regular else 1)
 
 
-def counts(rng: Generator, length: int) -> Series:
+def counts(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """Counts and intermittent demand: mostly zeros in some, seasonal intensities in others; never negative."""
     period = _period(rng, length)
     intensity = np.exp(rng.uniform(-2, 3.5) + rng.uniform(0, 1) * _waveform(rng, period, length))
@@ -197,7 +199,7 @@ def counts(rng: Generator, length: int) -> Series:
     return Series(values, period)
 
 
-def noise(rng: Generator, length: int) -> Series:
+def noise(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """Independent draws: what a forecaster must answer with a level and an honest spread."""
     kind = rng.integers(3)
     if kind == 0:
@@ -207,7 +209,7 @@ def noise(rng: Generator, length: int) -> Series:
     return Series(rng.standard_t(rng.uniform(2.5, 8), length), 1)
 
 
-FAMILIES: dict[str, tuple[Callable[[Generator, int], Series], float]] = {
+FAMILIES: dict[str, tuple[Callable[[Generator, int, float], Series], float]] = {
     "kernel-synth": (kernel_synth, 0.22),
     "seasonal": (seasonal, 0.22),
     "autoregressive": (autoregressive, 0.22),
@@ -222,9 +224,9 @@ _WEIGHTS = np.array([weight for _, weight in FAMILIES.values()])
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
-def ts_mixup(rng: Generator, length: int) -> Series:
+def ts_mixup(rng: Generator, length: int, grain: float = 1.0) -> Series:
     """A convex combination of two or three series of any family, each scaled by its mean magnitude (TSMixup)."""
-    parts = [_DRAWS[rng.choice(len(_DRAWS), p=_WEIGHTS)](rng, length) for _ in range(rng.integers(2, 4))]
+    parts = [_DRAWS[rng.choice(len(_DRAWS), p=_WEIGHTS)](rng, length, grain) for _ in range(rng.integers(2, 4))]
     shares = rng.dirichlet(np.full(len(parts), 1.5))
     values = np.zeros(length)
     for share, part in zip(shares, parts, strict=True):
@@ -253,7 +255,7 @@ def _observed(rng: Generator, x: Array) -> Array:
     if rng.random() < 0.1:
         bound = np.quantile(x, rng.uniform(0.7, 0.98))
         x = np.minimum(x, bound) if rng.random() < 0.5 else np.maximum(x, -bound)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         x[rng.random(len(x)) < rng.uniform(0.02, 0.7)] = np.nan
     if rng.random() < 0.15:
         start = rng.integers(len(x))
@@ -261,16 +263,20 @@ def _observed(rng: Generator, x: Array) -> Array:
     return x
 
 
-def draw(seed: int, index: int, length: int) -> Series:
-    """Return item `index` of the corpus `seed`: `length` values on an arbitrary scale, NaN where missing."""
+def draw(seed: int, index: int, length: int, grain: float = 1.0) -> Series:
+    """Return item `index` of the corpus `seed`: `length` values on an arbitrary scale, NaN where missing.
+
+    `grain` scales the noise that is laid over a shape; at 0 nothing is, and nothing is missing or rounded.
+    """
     rng = np.random.default_rng((seed, index))
     if rng.random() < 0.2:
-        series = ts_mixup(rng, length)
+        series = ts_mixup(rng, length, grain)
     else:
-        series = _DRAWS[rng.choice(len(_DRAWS), p=_WEIGHTS)](rng, length)
+        series = _DRAWS[rng.choice(len(_DRAWS), p=_WEIGHTS)](rng, length, grain)
     x = series.values
     if rng.random() < 0.1:
         x = x[::-1]
     if rng.random() < 0.2:
         x = -x
-    return Series(_observed(rng, _placed(rng, x)), series.period)
+    x = _placed(rng, x)
+    return Series(_observed(rng, x) if grain else x, series.period)
