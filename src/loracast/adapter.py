@@ -67,7 +67,8 @@ def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[
             # PEFT would store the path that the base was loaded from: of no use elsewhere, and it tells of this machine.
             config.base_model_name_or_path = hub if isinstance(hub, str) else f"loracast/{card.name}"
             config.revision = card.revision
-            attached.peft.save_pretrained(temporary)
+            # Asked to find out by itself, PEFT would look the base up on the Hub.
+            attached.peft.save_pretrained(temporary, save_embedding_layers=False)
             (temporary / "README.md").unlink(missing_ok=True)
         write_json(temporary / CARD, content)
 

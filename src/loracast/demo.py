@@ -1,13 +1,15 @@
 """The demo: the whole path on simulated patients, small enough for three minutes on two cores."""
 
-from loracast.config import ArmSpec, ExperimentSpec, ForecastSpec, SimulatedData, TrainSpec, WindowSpec
+from loracast.config import ArmSpec, ExperimentSpec, ForecastSpec, SimulatedData, SplitSpec, TrainSpec, WindowSpec
 
 NANO = "chronos-t5-nano"
 
 DEMO = ExperimentSpec(
     name="demo",
-    data=SimulatedData(source="simulate", patients=100, signals=("heart_rate", "map", "resp_rate")),
-    windows=WindowSpec(stride=72),
+    data=SimulatedData(source="simulate", patients=160, signals=("heart_rate", "map", "resp_rate")),
+    windows=WindowSpec(stride=144),
+    # A quarter of the patients to test on, not a tenth: intervals over a handful would say nothing.
+    split=SplitSpec(shares=(0.6, 0.15, 0.25)),
     training=TrainSpec(steps=150, evaluate_every=30, validation_windows=200),
     forecast=ForecastSpec(samples=20),
     arms=tuple(ArmSpec(backbone=NANO, method=method) for method in ("zero-shot", "lora", "full")),

@@ -1,5 +1,6 @@
 """The table of tuning methods: one entry each, for every backbone."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +52,10 @@ def _everything(backbone: Backbone, _: ArmSpec) -> None:
 
 def _peft(config: Callable[[Backbone, ArmSpec], Any]) -> Callable[[Backbone, ArmSpec], PeftModel]:
     def attach(backbone: Backbone, spec: ArmSpec) -> PeftModel:
-        return get_peft_model(backbone.net, config(backbone, spec))
+        with warnings.catch_warnings():
+            # PEFT asks transformers 5 for a property by its old name.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            return get_peft_model(backbone.net, config(backbone, spec))
 
     return attach
 

@@ -225,6 +225,7 @@ def _trainer(
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         seed=seed,
         report_to=[],
+        dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
     )
     trainer = _Trainer(

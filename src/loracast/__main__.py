@@ -1,0 +1,5 @@
+"""`python -m loracast`."""
+
+from loracast.cli import main
+
+main()
