@@ -31,6 +31,7 @@ def an_arm(name, method, **changes):
 
 CLEAN = {
     "data": {"simulated": False},
+    "adapters_of_other_tables": False,
     "arms": [
         an_arm("last-value", "baseline", vs_naive=None, scores=scores(coverage=0.5)),
         an_arm("nano zero-shot", "zero-shot", best_step=[None]),
@@ -67,6 +68,7 @@ WARNINGS = [
     ("C07", {**CLEAN, "data": {"simulated": True}}, "No patient lived these data"),
     ("C08", changed(scores=scores(mase_windows=3)), "3 of 50 windows of heart_rate from MASE"),
     ("C08", changed(scores=scores(mape_cells=2)), "2 of 300 targets of heart_rate from MAPE"),
+    ("C09", {**CLEAN, "adapters_of_other_tables": True}, "trained on another table"),
 ]
 
 

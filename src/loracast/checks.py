@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 Outcome = Literal["passed", "warning", "not applicable"]
 Summary = Mapping[str, Any]
-Splits = Mapping[str, set[str]]
+Splits = Mapping[str, set[str]] | Mapping[str, set[int]]
 Arm = Mapping[str, Any]
 
 FEWEST_TEST_PATIENTS = 20
@@ -50,7 +50,7 @@ def run_checks(summary: Summary, *, splits: Splits) -> list[dict[str, str | None
 def _shared_patients(summary: Summary, splits: Splits) -> Finding:
     if len(splits) < 2:
         return Finding("not applicable", "The sides of the split were not given.")
-    shared = {pair: len(splits[pair[0]] & splits[pair[1]]) for pair in combinations(splits, 2)}
+    shared = {pair: len(set(splits[pair[0]]) & set(splits[pair[1]])) for pair in combinations(splits, 2)}
     found = [f"{number} in both {one} and {other}" for (one, other), number in shared.items() if number]
     return _warning_of(found, "The same patients were trained or chosen on and tested: ", "")
 
@@ -129,6 +129,19 @@ def _left_out(summary: Summary, splits: Splits) -> Finding:
     return _warning_of(found, "Left out: ", " (contexts that do not change have no scale; no percentage of 0).")
 
 
+def _other_table(summary: Summary, splits: Splits) -> Finding:
+    foreign = summary.get("adapters_of_other_tables")
+    if foreign is None:
+        return Finding("not applicable", "Every arm was trained on this table.")
+    if not foreign:
+        return PASSED
+    return Finding(
+        "warning",
+        "An adapter was trained on another table. Nothing here tells whether patients of its training are among the "
+        "test patients; whoever read the two tables must know.",
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     Check("C01", "a patient on both sides of the split", _shared_patients),
     Check("C02", f"fewer than {FEWEST_TEST_PATIENTS} test patients", _few_patients),
@@ -138,6 +151,7 @@ CHECKS: tuple[Check, ...] = (
     Check("C06", "only one training seed", _one_seed),
     Check("C07", "simulated data", _simulated),
     Check("C08", "windows or targets that a score leaves out", _left_out),
+    Check("C09", "an adapter scored on another table than its own", _other_table),
 )
 
 

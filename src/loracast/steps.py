@@ -35,8 +35,8 @@ Settings = Mapping[str, Any]
 
 
 def adapt_table(
-    table: Path | Table,
-    out: Path,
+    table: Path | str | Table,
+    out: Path | str,
     *,
     arm: Settings,
     window: Settings | None = None,
@@ -51,11 +51,11 @@ def adapt_table(
     `seed`; training sees the training patients, early stopping the validation patients, nobody the test patients.
     Windows and checkpoints lie under `OUT.work` until the adapter is saved, so that `resume` can continue.
     """
+    out = Path(out)
     spec = parse(ArmSpec, dict(arm), "The arm")
     if not method_named(spec.method).trains:
-        raise ConfigError(
-            f"{spec.method!r} trains nothing. To adapt, choose one of: {', '.join(n for n, m in METHODS.items() if m.trains)}."
-        )
+        trained = ", ".join(name for name, method in METHODS.items() if method.trains)
+        raise ConfigError(f"{spec.method!r} trains nothing. To adapt, choose one of: {trained}.")
     if out.exists() and not resume:
         raise ConfigError(f"{out} exists already. Give another --out, or remove it.")
     loop = parse(TrainSpec, dict(training or {}), "The training")
@@ -78,10 +78,10 @@ def adapt_table(
 
 
 def forecast_table(
-    table: Path | Table,
-    out: Path,
+    table: Path | str | Table,
+    out: Path | str,
     *,
-    adapter: Path | None = None,
+    adapter: Path | str | None = None,
     backbone: str = "chronos-t5-nano",
     window: Settings | None = None,
     forecasting: Settings | None = None,
@@ -93,17 +93,17 @@ def forecast_table(
     signal. A series shorter than the context is forecast from what there is.
     """
     table = table if isinstance(table, Table) else open_table(table)
-    model = load_backbone(backbone) if adapter is None else load_adapter(adapter)
+    model = load_backbone(backbone) if adapter is None else load_adapter(Path(adapter))
     spec = _window(window)
     if adapter is not None:
-        spec = _fits_adapter(spec, read_card(adapter), table)
+        spec = _fits_adapter(spec, read_card(Path(adapter)), table)
     spec = spec.resolved(table.step_seconds)
     assert spec.context is not None
     assert spec.horizon is not None
     check_window(model.card, spec.context)
     settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
     count = 0
-    with written(out) as temporary:
+    with written(Path(out)) as temporary:
         writer = None
         generator = torch.Generator().manual_seed(settings.seed)
         for tails in tqdm(tails_of(table, spec.context, settings.batch_size), unit="batch", disable=not progress):
@@ -124,9 +124,9 @@ def forecast_table(
 
 
 def evaluate_table(
-    table: Path | Table,
+    table: Path | str | Table,
     *,
-    adapters: Sequence[Path] = (),
+    adapters: Sequence[Path | str] = (),
     backbone: str = "chronos-t5-nano",
     window: Settings | None = None,
     forecasting: Settings | None = None,
@@ -140,7 +140,8 @@ def evaluate_table(
     """
     opened = table if isinstance(table, Table) else open_table(table)
     settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
-    cards = [read_card(folder) for folder in adapters]
+    folders = [Path(folder) for folder in adapters]
+    cards = [read_card(folder) for folder in folders]
     if len({(card["arm"]["backbone"], card["seed"]) for card in cards}) > 1:
         raise AdapterError("These adapters have different backbones or split seeds. Score them one by one.")
     spec, seed = _window(window), split_seed
@@ -163,11 +164,13 @@ def evaluate_table(
         own = {"backbone": base.card.name, "total_parameters": base.card.parameters, "licence": base.card.licence}
         zero_shot = f"{base.card.name} zero-shot"
         add(zero_shot, pretrained(base, settings), {**own, "method": "zero-shot"})
-        for folder, card in zip(adapters, cards, strict=True):
+        for folder, card in zip(folders, cards, strict=True):
             facts = {"trainable_parameters": card["trainable_parameters"], "best_step": card["best_step"]}
             adapted = pretrained(load_adapter(folder), settings)
             add(folder.name, adapted, {**own, **facts, "seed": card["seed"], "method": card["arm"]["method"]})
         summary = {"name": opened.path.stem, **facts_of(windows, opened.path.parent), "seeds": [seed]}
+        known = {card["data"]["table_fingerprint"] for card in cards}
+        summary["adapters_of_other_tables"] = bool(known - {opened.fingerprint})
         sides = windows.patients()
     summary["arms"] = [
         arm_entry(name, [found], statistics, zero_shot if found["backbone"] else None)
@@ -198,6 +201,6 @@ def _fits_adapter(spec: WindowSpec, card: Mapping[str, Any], table: Table) -> Wi
     return spec.model_copy(update=filled)
 
 
-def _windows(table: Path | Table, folder: Path, spec: WindowSpec, seed: int) -> Windows:
+def _windows(table: Path | str | Table, folder: Path, spec: WindowSpec, seed: int) -> Windows:
     opened = table if isinstance(table, Table) else open_table(table)
     return cut_windows(opened, split_patients(patients_of(opened), SplitSpec(seed=seed)), spec, folder)

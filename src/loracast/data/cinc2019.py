@@ -61,8 +61,8 @@ DAMAGED = (
 
 
 def read_cinc2019(
-    source: Path,
-    out: Path,
+    source: Path | str,
+    out: Path | str,
     *,
     signals: Sequence[str] = ("heart_rate", "map", "resp_rate"),
     septic_only: bool = False,
@@ -76,6 +76,7 @@ def read_cinc2019(
     SepsisLabel of 1. Raises DataError for a missing or damaged source, a file without a needed column or with text
     for a number, two files of one name, an unknown signal, and where nobody is left (with the attrition table).
     """
+    source, out = Path(source), Path(out)
     names = signals_named(signals)
     say = show or _silent
     attrition = Attrition()

@@ -96,8 +96,8 @@ class _Selection:
 
 
 def read_mimic3(
-    source: Path,
-    out: Path,
+    source: Path | str,
+    out: Path | str,
     *,
     signals: Sequence[str] = ("heart_rate", "map", "resp_rate"),
     cohort: str = "explicit",
@@ -113,6 +113,7 @@ def read_mimic3(
     Raises DataError for a missing folder, table or column, a damaged file, an unknown signal, cohort or grid, and
     for an empty cohort (with the attrition table that shows why).
     """
+    source, out = Path(source), Path(out)
     names = signals_named(signals)
     chosen = _Selection(cohort_named(cohort), min_age, min_hours)
     seconds = grid_seconds(grid)

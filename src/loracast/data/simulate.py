@@ -58,7 +58,7 @@ class _Cohort:
 
 
 def simulate(
-    out: Path, *, patients: int = 120, seed: int = 0, hours: tuple[float, float] = (14, 48), step_minutes: int = 5
+    out: Path | str, *, patients: int = 120, seed: int = 0, hours: tuple[float, float] = (14, 48), step_minutes: int = 5
 ) -> Path:
     """Write the tables of a simulated cohort into the new folder `out`, and return it.
 
@@ -67,6 +67,7 @@ def simulate(
     `corrupted.parquet` (ROW_ID and reason of each row that is not clean) and `SIMULATED.json`. The same arguments
     give the same tables. Raises ConfigError for impossible numbers, DataError where `out` holds something already.
     """
+    out = Path(out)
     if patients < 10 or step_minutes < 1 or 60 % step_minutes or not 1 <= hours[0] <= hours[1]:
         raise ConfigError(
             f"patients={patients}, hours={hours}, step_minutes={step_minutes} given. Ask for 10 patients or more, a "
