@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
+from loracast.errors import DataError
 from loracast.series import Table
 
 _COLUMNS = ["patient", "stay", "series", "signal", "time", "value"]
@@ -27,7 +28,10 @@ class One:
 
 
 def series_of(table: Table) -> Iterator[One]:
-    """Yield every series of the table's signals; memory holds one series and one batch of rows."""
+    """Yield every series of the table's signals; memory holds one series and one batch of rows.
+
+    Raises DataError for a value that single precision cannot hold.
+    """
     keys: dict[str, str] | None = None
     last_time = datetime.min
     pieces: list[np.ndarray] = []
@@ -41,9 +45,17 @@ def series_of(table: Table) -> Iterator[One]:
                     pieces = []
                 keys, last_time = found, batch.column("time")[stop - 1].as_py()
                 values = batch.column("value").slice(start, stop - start)
-                pieces.append(values.to_numpy(zero_copy_only=False).astype(np.float32))
+                pieces.append(_single(values.to_numpy(zero_copy_only=False), found["signal"]))
     if keys is not None and keys["signal"] in table.signals:
         yield One(**keys, last_time=last_time, values=np.concatenate(pieces))
+
+
+def _single(values: Float[np.ndarray, " row"], signal: str) -> Float[np.ndarray, " row"]:
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    if np.isinf(single).any():
+        raise DataError(f"A value of {signal} is too large for single precision (3.4e38). Correct it, or change the unit.")
+    return single
 
 
 def _runs(series: pa.Array) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ index means the same window on every machine and with any number of workers.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -153,8 +154,9 @@ def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: P
     with written(out) as folder:
         folder.mkdir()
         offset = 0
-        with (folder / "values.f32").open("wb") as values_file:
-            files = {side: (folder / f"{side}.i64").open("wb") for side in SIDES}
+        with ExitStack() as stack:
+            values_file = stack.enter_context((folder / "values.f32").open("wb"))
+            files = {side: stack.enter_context((folder / f"{side}.i64").open("wb")) for side in SIDES}
             for one in series_of(table):
                 values = one.values
                 counts["series"] += 1
@@ -167,8 +169,6 @@ def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: P
                 _append(files[side], starts + offset, codes[one.patient], table.signals.index(one.signal))
                 values_file.write(values.tobytes())
                 offset += len(values)
-            for file in files.values():
-                file.close()
         meta = _meta(table, sides, spec, counts, kept)
         _refuse_empty(kept, counts, spec)
         write_json(folder / "windows.json", meta)
@@ -195,7 +195,8 @@ def _starts(values: Float[np.ndarray, " time"], spec: WindowSpec, counts: dict[s
     counts["windows"] += len(starts)
     counts["context_too_sparse"] += int((~rich_context).sum())
     counts["target_too_sparse"] += int((rich_context & ~rich_target).sum())
-    return starts[rich_context & rich_target]
+    kept: Int[np.ndarray, " window"] = starts[rich_context & rich_target]
+    return kept
 
 
 def _append(file: BinaryIO, offsets: Int[np.ndarray, " window"], patient: int, signal: int) -> None:

@@ -1,0 +1,118 @@
+"""A backbone and a long table that are small enough for every test."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from loracast.data.frame import open_table
+from loracast.data.schema import LONG_SCHEMA, METADATA_KEY, SIGNALS, TableInfo
+from loracast.series import Table
+
+START = datetime(2150, 3, 1)
+PATIENT, STAY = "pat-Zq7x", "stay-Kw9v"
+"""How the identifiers in the tables begin: nothing else does, so that a leak shows."""
+
+CHRONOS = {
+    "tokenizer_class": "MeanScaleUniformBins",
+    "tokenizer_kwargs": {"low_limit": -5.0, "high_limit": 5.0},
+    "context_length": 48,
+    "prediction_length": 16,
+    "n_tokens": 64,
+    "n_special_tokens": 2,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "use_eos_token": True,
+    "model_type": "seq2seq",
+    "num_samples": 20,
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+}
+
+Rows = dict[tuple[str, str, str], list[float | None]]
+"""(patient, stay, signal) to the values of its series, hour by hour."""
+
+
+def write_long(path: Path, rows: Rows, *, step: int = 3600, simulated: bool = False) -> Table:
+    """Write series as a long table and open it."""
+    columns: dict[str, list[object]] = {name: [] for name in LONG_SCHEMA.names}
+    for (patient, stay, signal), values in sorted(rows.items(), key=lambda item: f"{item[0][1]}/{item[0][2]}"):
+        columns["patient"] += [patient] * len(values)
+        columns["stay"] += [stay] * len(values)
+        columns["series"] += [f"{stay}/{signal}"] * len(values)
+        columns["signal"] += [signal] * len(values)
+        columns["time"] += [START + timedelta(seconds=step * i) for i in range(len(values))]
+        columns["value"] += values
+    units = {signal: SIGNALS[signal].unit if signal in SIGNALS else "mmol/L" for _, _, signal in rows}
+    info = TableInfo("test", simulated, step, units, "CC0-1.0")
+    schema = LONG_SCHEMA.with_metadata({METADATA_KEY: info.as_json()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns, schema=schema), path)
+    return open_table(path)
+
+
+def cohort(patients: int, *, hours: int = 90, gaps: float = 0.15, seed: int = 0) -> Rows:
+    """Patients with heart rate and mean arterial pressure, some with two stays, with gaps but not at the ends."""
+    rng = np.random.default_rng(seed)
+    rows: Rows = {}
+    for number in range(patients):
+        for stay in range(1 + number % 2):
+            length = int(rng.integers(hours * 2 // 3, hours))
+            for signal, level in (("heart_rate", 80.0), ("map", 70.0)):
+                wave = 8 * np.sin(np.arange(length) * 2 * np.pi / 24 + rng.uniform(0, 6))
+                values = (level + 5 * rng.normal() + wave + rng.normal(0, 2, length)).tolist()
+                holes = set(np.flatnonzero(rng.random(length) < gaps).tolist()) - {0, length - 1}
+                named = (f"{PATIENT}{number:02d}", f"{STAY}{number:02d}{stay}", signal)
+                rows[named] = [None if i in holes else v for i, v in enumerate(values)]
+    return rows
+
+
+@pytest.fixture
+def long_table(tmp_path: Path) -> Callable[..., Table]:
+    """Write series as a long table under the test's folder and open it."""
+
+    def write(rows: Rows, *, step: int = 3600, name: str = "vitals.parquet") -> Table:
+        return write_long(tmp_path / name, rows, step=step)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def vitals(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """Fourteen patients, two signals, hourly, with gaps."""
+    return write_long(tmp_path_factory.mktemp("vitals") / "vitals.parquet", cohort(14))
+
+
+def save_backbone(folder: Path, *, seed: int = 0) -> Path:
+    """Save a random Chronos-T5 of some ten thousand numbers, with dropout, as a folder that Chronos reads."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(
+        vocab_size=CHRONOS["n_tokens"],
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
+        dropout_rate=0.1,
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+        chronos_config=CHRONOS,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random Chronos-T5: 48 steps of context, 16 native steps of forecast."""
+    return save_backbone(tmp_path_factory.mktemp("backbones") / "tiny-t5")

@@ -1,0 +1,190 @@
+"""Windows second: each lies in one series, on its patient's side, and holds what the table holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from loracast.config import SplitSpec, WindowSpec
+from loracast.data.frame import patients_of
+from loracast.data.split import SIDES, split_patients
+from loracast.data.stream import series_of
+from loracast.data.windows import cut_windows, open_windows
+from loracast.errors import DataError
+from loracast.series import Table
+from loracast.train import _Windows
+
+from ..conftest import write_long
+
+SPEC = WindowSpec(context=24, horizon=6, stride=5)
+
+
+def sides_of(table: Table, seed: int = 0) -> dict[str, str]:
+    return split_patients(patients_of(table), SplitSpec(seed=seed))
+
+
+def origins(table: Table, windows) -> Iterator[tuple[str, int, int, str, str, int]]:
+    """Side, row and code of every window with patient, signal and start of the series that its offset lies in."""
+    ends, starts, ones = [], [], []
+    total = 0
+    for one in series_of(table):
+        if len(one.values) < windows.meta["context"] + windows.meta["horizon"]:
+            continue
+        starts.append(total)
+        total += len(one.values)
+        ends.append(total)
+        ones.append(one)
+    for side in SIDES:
+        found = windows.side(side)
+        for row in range(len(found)):
+            offset = int(found.index[row, 0])
+            at = int(np.searchsorted(ends, offset, side="right"))
+            assert offset + windows.meta["context"] + windows.meta["horizon"] <= ends[at], "crosses into another series"
+            yield side, row, int(found.patient[row]), ones[at].patient, ones[at].signal, offset - starts[at]
+
+
+@st.composite
+def tables(draw) -> dict[tuple[str, str, str], list[float | None]]:
+    """Three to five patients, one to two stays each, of any length, with any gaps between observed ends."""
+    rows = {}
+    for patient in range(draw(st.integers(3, 5))):
+        for stay in range(draw(st.integers(1, 2))):
+            length = draw(st.integers(2, 40))
+            seen = draw(st.lists(st.booleans(), min_size=length, max_size=length))
+            values = [float(patient * 10_000 + stay * 1000 + i) if s else None for i, s in enumerate(seen)]
+            values[0], values[-1] = 1.0, 2.0
+            rows[f"p{patient}", f"s{patient}-{stay}", "heart_rate"] = values
+    return rows
+
+
+@given(
+    rows=tables(),
+    context=st.integers(4, 8),
+    horizon=st.integers(1, 4),
+    stride=st.integers(1, 5),
+    shares=st.tuples(st.sampled_from([0.01, 0.5, 1.0]), st.sampled_from([0.01, 0.5, 1.0])),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_store_holds_exactly_the_windows_that_a_plain_loop_finds(tmp_path, rows, context, horizon, stride, shares):
+    table = write_long(tmp_path / "t.parquet", rows)
+    spec = WindowSpec(
+        context=context, horizon=horizon, stride=stride, min_context_observed=shares[0], min_target_observed=shares[1]
+    )
+    sides = sides_of(table)
+    expected: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
+    for one in series_of(table):
+        for start in range(0, len(one.values) - context - horizon + 1, stride):
+            cut = one.values[start : start + context + horizon]
+            seen = (~np.isnan(cut[:context])).sum(), (~np.isnan(cut[context:])).sum()
+            if min(seen) >= 1 and seen[0] / context >= shares[0] and seen[1] / horizon >= shares[1]:
+                expected[sides[one.patient]].append(cut)
+    if not all(expected.values()):
+        with pytest.raises(DataError, match="No window"):
+            cut_windows(table, sides, spec, tmp_path / "w")
+        return
+    windows = cut_windows(table, sides, spec, tmp_path / "w")
+    for side in SIDES:
+        found = windows.side(side)
+        cut = [np.concatenate([w["context"], w["future"]]) for w in (found[i] for i in range(len(found)))]
+        np.testing.assert_array_equal(cut, expected[side])
+
+
+def test_windows_never_cross_series_and_lie_on_their_patients_side(vitals, tmp_path):
+    sides = sides_of(vitals)
+    windows = cut_windows(vitals, sides, SPEC, tmp_path / "w")
+    patients = list(sides)
+    found = list(origins(vitals, windows))
+    assert len(found) == sum(windows.meta["counts"].values())
+    for side, row, code, patient, signal, start in found:
+        assert patients[code] == patient
+        assert sides[patient] == side
+        assert vitals.signals[int(windows.side(side).signal[row])] == signal
+        assert start % SPEC.stride == 0
+    codes = windows.patients()
+    assert not codes["train"] & codes["test"]
+    assert not codes["train"] & codes["validation"]
+    assert not codes["validation"] & codes["test"]
+
+
+def test_the_counts_add_up(vitals, tmp_path):
+    spec = WindowSpec(context=24, horizon=6, stride=3, min_context_observed=0.85, min_target_observed=0.8)
+    meta = cut_windows(vitals, sides_of(vitals), spec, tmp_path / "w").meta
+    lost = meta["attrition"]
+    assert lost["context_too_sparse"] > 0
+    assert lost["target_too_sparse"] > 0
+    assert sum(meta["counts"].values()) == lost["windows"] - lost["context_too_sparse"] - lost["target_too_sparse"]
+    assert sum(meta["patients"].values()) == len(patients_of(vitals))
+    assert lost["series"] == len(list(series_of(vitals)))
+
+
+def test_the_same_table_and_split_give_the_same_bytes(vitals, tmp_path):
+    for name in ("one", "two"):
+        cut_windows(vitals, sides_of(vitals), SPEC, tmp_path / name)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_a_batch_holds_the_same_as_its_windows_one_by_one(vitals, tmp_path):
+    train = cut_windows(vitals, sides_of(vitals), SPEC, tmp_path / "w").train
+    for rows in train.batches(7):
+        context, future = train.batch(rows)
+        assert context.shape[1:] == (24,)
+        for i, row in enumerate(range(rows.start, rows.stop)):
+            np.testing.assert_array_equal(train[row]["context"], context[i])
+            np.testing.assert_array_equal(train[row]["future"], future[i])
+
+
+def test_the_order_of_batches_does_not_depend_on_the_number_of_workers(vitals, tmp_path):
+    train = cut_windows(vitals, sides_of(vitals), SPEC, tmp_path / "w").train
+
+    def batches(workers: int) -> list[dict[str, torch.Tensor]]:
+        shuffled = torch.Generator().manual_seed(3)
+        return list(DataLoader(_Windows(train), 16, shuffle=True, num_workers=workers, generator=shuffled))
+
+    for one, other in zip(batches(0), batches(2), strict=True):
+        for name in one:
+            assert torch.equal(one[name].nan_to_num(-1), other[name].nan_to_num(-1))
+
+
+def test_values_and_indices_are_mapped_not_read(vitals, tmp_path):
+    windows = cut_windows(vitals, sides_of(vitals), SPEC, tmp_path / "w")
+    for side in SIDES:
+        assert isinstance(windows.side(side).values, np.memmap)
+        assert isinstance(windows.side(side).index, np.memmap)
+    assert isinstance(windows.train.some(5, seed=0).values, np.memmap)
+    opened = open_windows(tmp_path / "w")
+    np.testing.assert_array_equal(opened.test.index, windows.test.index)
+
+
+def test_a_choice_of_windows_is_seeded_and_keeps_their_order(vitals, tmp_path):
+    train = cut_windows(vitals, sides_of(vitals), SPEC, tmp_path / "w").train
+    few = train.some(10, seed=1)
+    assert len(few) == 10
+    assert np.all(np.diff(few.index[:, 0]) > 0)
+    np.testing.assert_array_equal(few.index, train.some(10, seed=1).index)
+    assert train.some(10_000, seed=1) is train
+
+
+def test_where_no_window_is_left_the_error_names_side_and_reason(long_table, tmp_path):
+    table = long_table({(f"p{i}", f"s{i}", "map"): [70.0] * (40 if i else 20) for i in range(3)})
+    with pytest.raises(DataError, match=r"left for .*Of 3 series 1 are shorter than a window") as caught:
+        cut_windows(table, sides_of(table), WindowSpec(context=24, horizon=6), tmp_path / "w")
+    assert not any(name in str(caught.value) for name in ("p0", "s0"))
+    assert [path.name for path in tmp_path.iterdir()] == ["vitals.parquet"]
+
+
+def test_sparse_targets_are_the_reason_given_where_they_are(long_table, tmp_path):
+    sparse = [70.0, *[None] * 38, 70.0]
+    table = long_table({(f"p{i}", f"s{i}", "map"): sparse for i in range(3)})
+    with pytest.raises(DataError, match=r"of 6 windows 6 have a context and 0 a target that is measured too rarely"):
+        cut_windows(table, sides_of(table), WindowSpec(context=24, horizon=6), tmp_path / "w")
+
+
+def test_a_folder_without_windows_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"windows\.json is missing"):
+        open_windows(Path(tmp_path))
