@@ -34,9 +34,10 @@ def verdict_of_arm(summary: Summary, arm: Arm) -> str:
     if not phrases:
         where = f"on {_listed(found[''])}" if compared == 1 else f"on any of {plural(compared, 'signal')}"
         return cost + f"No difference to zero-shot is shown {where}."
-    where = _listed(found[""]) if len(found[""]) < 4 else f"the other {len(found[''])} signals"
-    rest = f"; on {where} no difference is shown" if found[""] else ""
-    return cost + f"It is shown to be {' and '.join(phrases)}{rest}."
+    if found[""]:
+        where = _listed(found[""]) if len(found[""]) < 4 else f"the other {len(found[''])} signals"
+        phrases[-1] += f"; on {where} no difference is shown"
+    return cost + f"It is shown to be {' and '.join(phrases)}."
 
 
 def _part(summary: Summary, arm: Arm) -> str:
