@@ -19,7 +19,7 @@ from loracast.backbones.base import Backbone
 from loracast.config import ArmSpec
 from loracast.errors import AdapterError
 from loracast.files import read_json, write_json, written
-from loracast.methods import Attached
+from loracast.methods import Attached, old_names_of_peft
 
 CARD = "loracast.json"
 
@@ -100,7 +100,8 @@ def load_adapter(folder: Path, *, backbone: str | None = None) -> Backbone:
             f"{name} holds other weights ({found[:12]}…). Give the base it was trained on with --backbone."
         )
     if (folder / "adapter_config.json").is_file():
-        PeftModel.from_pretrained(base.net, str(folder), low_cpu_mem_usage=False)
+        with old_names_of_peft():
+            PeftModel.from_pretrained(base.net, str(folder))
     else:
         trained = load_backbone(str(folder))
         base.net.load_state_dict(trained.net.state_dict())

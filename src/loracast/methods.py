@@ -1,7 +1,8 @@
 """The table of tuning methods: one entry each, for every backbone."""
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,12 +53,18 @@ def _everything(backbone: Backbone, _: ArmSpec) -> None:
 
 def _peft(config: Callable[[Backbone, ArmSpec], Any]) -> Callable[[Backbone, ArmSpec], PeftModel]:
     def attach(backbone: Backbone, spec: ArmSpec) -> PeftModel:
-        with warnings.catch_warnings():
-            # PEFT asks transformers 5 for a property by its old name.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        with old_names_of_peft():
             return get_peft_model(backbone.net, config(backbone, spec))
 
     return attach
+
+
+@contextlib.contextmanager
+def old_names_of_peft() -> Iterator[None]:
+    """Hold back the warning that PEFT 0.21 asks transformers 5 for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 def _lora(backbone: Backbone, spec: ArmSpec) -> LoraConfig:
