@@ -29,7 +29,8 @@ def test_every_patient_has_exactly_one_side_and_no_side_is_empty(given_patients,
 def test_neither_order_nor_repetition_matters(given_patients, seed, random):
     shuffled = [*given_patients, *given_patients]
     random.shuffle(shuffled)
-    assert split_patients(shuffled, SplitSpec(seed=seed)) == split_patients(sorted(given_patients), SplitSpec(seed=seed))
+    spec = SplitSpec(seed=seed)
+    assert split_patients(shuffled, spec) == split_patients(sorted(given_patients), spec)
 
 
 def test_another_seed_is_another_split():

@@ -57,7 +57,7 @@ BACKBONES: dict[str, Entry] = {
 # What the `architectures` and `chronos_config` of a folder's config.json say of its family.
 _FOLDERS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
     (
-        lambda c: "chronos_config" in c and "T5ForConditionalGeneration" in c.get("architectures", ()),
+        lambda c: "chronos_config" in c and "T5ForConditionalGeneration" in (c.get("architectures") or ()),
         "loracast.backbones.chronos_t5",
     ),
 )
@@ -102,7 +102,10 @@ def _family_of(folder: Path) -> str:
     config = folder / "config.json"
     if not config.is_file():
         raise BackboneError(f"{folder} holds no config.json, so it is no saved backbone.")
-    content = read_json(config)
+    try:
+        content = read_json(config)
+    except ValueError as error:
+        raise BackboneError(f"{config} is not JSON ({error}). Save or download the model again.") from error
     for fits, module in _FOLDERS:
         if fits(content):
             return module

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from chronos import ChronosConfig, ChronosPipeline
 from chronos.chronos import ChronosModel
+from chronos.chronos import logger as chronos_logger  # named after its file, not its module
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
@@ -29,6 +31,18 @@ SITES = Sites(
     feed_forward=r".*\.DenseReluDense\.w[io]",
     norm=r".*layer_norm",
     head=r"lm_head",
+)
+_UNREADABLE = (
+    OSError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    SafetensorError,
+    AttributeError,
+    AssertionError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
 )
 IGNORED = -100  # the label that torch's cross-entropy skips
 
@@ -65,7 +79,8 @@ class ChronosT5:
             labels = torch.cat([labels, torch.full((len(labels), 1), config.eos_token_id)], dim=1)
         device = self.net.device
         out = self.net(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device))
-        return out.loss
+        loss: Tensor = out.loss
+        return loss
 
     @torch.no_grad()
     def forecast(
@@ -79,7 +94,7 @@ class ChronosT5:
     ) -> Float[Tensor, "batch horizon level"]:
         """Quantiles of `samples` sample paths; a horizon beyond the native one is rolled out on the median path."""
         check_window(self.card, context.shape[1])
-        with _seeded(self.net.device, generator), _quiet("chronos.chronos"):
+        with _seeded(self.net.device, generator), _quiet():
             paths = self._pipeline.predict(context.cpu(), prediction_length=horizon, num_samples=samples)
         quantiles = torch.quantile(paths, torch.tensor(levels), dim=1)
         return quantiles.permute(1, 2, 0)
@@ -96,29 +111,53 @@ def _seeded(device: torch.device, generator: torch.Generator) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Hold back one logger: the library warns on every batch of a long horizon, we say it once in the docs."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _quiet() -> Iterator[None]:
+    """Hold back the library's logger: it warns on every batch of a long horizon, we say it once in the docs."""
+    level = chronos_logger.level
+    chronos_logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        chronos_logger.setLevel(level)
 
 
 def load(name: str, location: str | Path, licence: str, revision: str | None) -> ChronosT5:
     """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
     local = isinstance(location, Path)
     try:
-        pipeline = ChronosPipeline.from_pretrained(str(location), revision=revision, dtype=torch.float32)
-    except (OSError, HfHubHTTPError, OfflineModeIsEnabled, ValueError, AssertionError, KeyError, TypeError) as error:
+        # Not ChronosPipeline.from_pretrained: it keeps to itself which weights a file lacks, and those would be random.
+        net, report = T5ForConditionalGeneration.from_pretrained(
+            str(location),
+            revision=revision,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+        )
+        config = ChronosConfig(**net.config.chronos_config)
+        tokenizer = config.create_tokenizer()
+    except _UNREADABLE as error:
         raise BackboneError(_why_not_loaded(location, revision, error)) from error
-    config = pipeline.model.config
+    _refuse_other_weights(location, report)
     if config.model_type != "seq2seq":
         raise BackboneError(f"{location} is a causal Chronos; the family chronos-t5 is encoder-decoder only.")
-    pipeline.model.model.eval()
+    net.eval()
+    pipeline = ChronosPipeline(tokenizer=tokenizer, model=ChronosModel(config, net))
     return ChronosT5(_card(name, pipeline, licence, None if local else _commit(pipeline)), pipeline)
+
+
+def _refuse_other_weights(location: str | Path, report: Mapping[str, Any]) -> None:
+    """Raise BackboneError where the file has not the weights of its config: the library would make up the rest."""
+    faults = {
+        "lacks": sorted(report["missing_keys"]),
+        "has, beyond its config,": sorted(report["unexpected_keys"]),
+        "has in another shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
+    }
+    found = [f"{what} {', '.join(names[:3])} ({len(names)} in all)" for what, names in faults.items() if names]
+    if found:
+        raise BackboneError(
+            f"The weights of {location} do not belong to its config.json: the file {'; '.join(found)}. Nothing is filled "
+            "in at random; save or download the model again."
+        )
 
 
 def skeleton(name: str, sizes: Mapping[str, int], licence: str) -> ChronosT5:

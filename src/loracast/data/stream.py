@@ -54,7 +54,7 @@ def _single(values: Float[np.ndarray, " row"], signal: str) -> Float[np.ndarray,
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
     if np.isinf(single).any():
-        raise DataError(f"A value of {signal} is too large for single precision (3.4e38). Correct it, or change the unit.")
+        raise DataError(f"A value of {signal} is too large for single precision (3.4e38). Correct it.")
     return single
 
 
