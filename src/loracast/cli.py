@@ -213,7 +213,7 @@ def run(
 
     spec = read_experiment(experiment, data=data)
     folder = out or Path("runs") / spec.name
-    summary = run_experiment(spec, folder, resume=resume, say=_say)
+    summary = run_experiment(spec, folder, resume=resume, say=_say, command=f"loracast run {experiment.name}")
     _print_summary(folder, summary)
 
 
@@ -237,7 +237,7 @@ def demo(out: Annotated[Path, typer.Option(help="Results folder.")] = Path("demo
     from loracast.demo import DEMO
     from loracast.grid import run_experiment
 
-    _print_summary(out, run_experiment(DEMO, out, resume=True, say=_say))
+    _print_summary(out, run_experiment(DEMO, out, resume=True, say=_say, command="loracast demo"))
 
 
 def _print_summary(folder: Path, summary: dict[str, Any]) -> None:

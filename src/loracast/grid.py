@@ -60,9 +60,17 @@ def runs_of(spec: ExperimentSpec, out: Path) -> list[Run]:
 
 
 def run_experiment(
-    spec: ExperimentSpec, out: Path, *, resume: bool = False, progress: bool = True, say: Say = print
+    spec: ExperimentSpec,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    say: Say = print,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Run what is not done yet under `out`, write `summary.json`, and return it.
+
+    `command` is what the report tells a reader to run for the same results.
 
     A finished run is never repeated. With `resume` a run that was interrupted continues from its last checkpoint;
     without, it starts again. Raises ConfigError where `out` holds another experiment.
@@ -83,7 +91,7 @@ def run_experiment(
             run_baseline(run.name, windows, spec, run.folder, run_id)
         else:
             run_arm(run.arm, windows, spec, run.folder, run_id, seed=run.seed, resume=resume, progress=progress)
-    summary = summarise_experiment(spec, out, windows, runs)
+    summary = {**summarise_experiment(spec, out, windows, runs), "command": command}
     write_json(out / "summary.json", summary)
     return summary
 

@@ -282,10 +282,8 @@ def checks(summary: Summary) -> str:
 def reproduce(results: Results) -> str:
     """The command, the versions and the hardware, and the whole spec folded away."""
     experiment, summary = results.experiment, results.summary
-    name = str(experiment.get("name") or summary.get("name") or "EXPERIMENT")
-    parts = [
-        f"<pre><code>loracast run experiments/{escape(name)}.toml --out RESULTS\nloracast report RESULTS</code></pre>"
-    ]
+    command = str(summary.get("command") or "loracast run EXPERIMENT.toml")
+    parts = [f"<pre><code>{escape(command)} --out RESULTS\nloracast report RESULTS</code></pre>"]
     pairs = [("spec digest", str(experiment["digest"]))] if experiment.get("digest") else []
     pairs += [(key, value) for key, value in _united(results, "versions")]
     pairs += [(key, value) for key, value in _united(results, "hardware")]
