@@ -154,7 +154,7 @@ def adapter_facts(windows: Windows, curve: Curve, seed: int) -> dict[str, Any]:
         "data": {
             key: meta[key] for key in ("source", "simulated", "licence", "table_fingerprint", "split_fingerprint")
         },
-        "patients": meta["patients"],
+        "patients": windows.count_patients(),
         "best_step": curve.best_step,
         "validation_loss": min(e["loss"] for e in curve.validation),
         "validation_loss_at_start": curve.validation[0]["loss"],

@@ -45,7 +45,7 @@ def facts_of(windows: Windows, data: Path) -> dict[str, Any]:
             "licence": meta["licence"],
             "fingerprint": meta["table_fingerprint"],
             "signals": {n: {"unit": s.unit, "label": s.label} for n, s in signals_of(windows.test).items()},
-            "patients": meta["patients"],
+            "patients": windows.count_patients(),
             "grid_seconds": meta["step_seconds"],
             "attrition": read_json(attrition) if attrition.is_file() else {"steps": []},
         },

@@ -137,6 +137,10 @@ class Windows:
         """Codes of the patients that have a window on each side."""
         return {name: set(np.unique(self.side(name).patient).tolist()) for name in SIDES}
 
+    def count_patients(self) -> dict[str, int]:
+        """How many patients have a window on each side; the split itself (`meta["patients"]`) may hold more."""
+        return {name: len(codes) for name, codes in self.patients().items()}
+
 
 def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: Path) -> Windows:
     """Cut the windows of every series of `table` into a store at `out`, each on its patient's side.
