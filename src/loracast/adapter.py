@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from torch import Tensor
 
 from loracast.backbones import BACKBONES, load_backbone
 from loracast.backbones.base import Backbone
-from loracast.config import ArmSpec
 from loracast.errors import AdapterError
 from loracast.files import read_json, write_json, written
 from loracast.methods import Attached, old_names_of_peft
@@ -53,7 +54,8 @@ def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[
         "revision": card.revision,
         "base_sha256": base,
         "base_licence": card.licence,
-        "arm": attached.spec.model_dump(mode="json"),
+        # A folder's name without its path, which tells of this machine and means nothing on another.
+        "arm": attached.spec.model_copy(update={"backbone": card.name}).model_dump(mode="json"),
         "trainable_parameters": attached.trainable_parameters,
         **facts,
     }
@@ -64,7 +66,7 @@ def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[
         else:
             hub = BACKBONES[card.name].location if card.name in BACKBONES else card.name
             config = attached.peft.peft_config["default"]
-            # PEFT would store the path that the base was loaded from: of no use elsewhere, and it tells of this machine.
+            # PEFT would store the path that the base was loaded from: of no use elsewhere, telling of this machine.
             config.base_model_name_or_path = hub if isinstance(hub, str) else f"loracast/{card.name}"
             config.revision = card.revision
             # Asked to find out by itself, PEFT would look the base up on the Hub.
@@ -79,19 +81,28 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise AdapterError(
             f"{folder} holds no adapter: {CARD} is missing. `loracast adapt` and `loracast run` write them."
         )
-    card: dict[str, Any] = read_json(folder / CARD)
+    try:
+        card: dict[str, Any] = read_json(folder / CARD)
+    except ValueError as error:
+        raise AdapterError(f"{folder / CARD} is not JSON ({error}). Copy the adapter again, or adapt anew.") from error
     return card
 
 
-def load_adapter(folder: Path, *, backbone: str | None = None) -> Backbone:
+def load_adapter(folder: Path | str, *, backbone: str | None = None) -> Backbone:
     """Load the backbone that an adapter belongs to, with the adapter on it, ready to forecast.
 
     `backbone` names a folder or Hub copy of the base where the card's name cannot be resolved. Raises AdapterError
-    where the base is not the one that the adapter was trained on (its weights' SHA-256 tells).
+    where the base is not the one that the adapter was trained on (its weights' SHA-256 tells), and where the folder
+    lacks a weight.
     """
+    folder = Path(folder)
     card = read_card(folder)
-    spec = ArmSpec.model_validate(card["arm"])
-    name = backbone or spec.backbone
+    name = backbone or str(card["backbone"])
+    if backbone is None and name not in BACKBONES and not Path(name).is_dir():
+        raise AdapterError(
+            f"The adapter {folder.name} was trained on {name}, a folder that does not come with loracast. Say where it "
+            "is (backbone=..., --backbone)."
+        )
     base = load_backbone(name, revision=card["revision"] if name in BACKBONES else None)
     found = base_digest(base)
     if found != card["base_sha256"]:
@@ -100,10 +111,26 @@ def load_adapter(folder: Path, *, backbone: str | None = None) -> Backbone:
             f"{name} holds other weights ({found[:12]}…). Give the base it was trained on with --backbone."
         )
     if (folder / "adapter_config.json").is_file():
-        with old_names_of_peft():
-            PeftModel.from_pretrained(base.net, str(folder))
+        _put_on(base, folder)
     else:
         trained = load_backbone(str(folder))
         base.net.load_state_dict(trained.net.state_dict())
     base.net.eval()
     return base
+
+
+def _put_on(base: Backbone, folder: Path) -> None:
+    """Load PEFT's files onto `base`; it would look for a missing file on the Hub, and make up a missing tensor."""
+    file = folder / "adapter_model.safetensors"
+    try:
+        saved = set(safetensors.torch.load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{file} cannot be read ({error}). Copy the adapter again, or adapt anew.") from error
+    with old_names_of_peft():
+        model = PeftModel.from_pretrained(base.net, str(folder))
+    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if saved != wanted:
+        raise AdapterError(
+            f"{file} does not hold what adapter_config.json promises: {len(wanted - saved)} tensors are missing and "
+            f"{len(saved - wanted)} are not its own. Copy the adapter again, or adapt anew."
+        )

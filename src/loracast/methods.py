@@ -93,11 +93,15 @@ def attach(backbone: Backbone, spec: ArmSpec) -> Attached:
     name.
     """
     method = method_named(spec.method)
-    attached = Attached(backbone, spec, method.attach(backbone, spec))
+    nothing = (
+        f"{spec.method!r} matches no weight of {backbone.card.name}: it would silently be zero-shot. "
+        f"Choose another method: {', '.join(METHODS)}."
+    )
+    try:
+        attached = Attached(backbone, spec, method.attach(backbone, spec))
+    except ValueError as error:  # PEFT's, where no module bears a name that the method looks for
+        raise TrainingError(f"{nothing} ({error})") from error
     attached.trainable = {name: p for name, p in backbone.net.named_parameters() if p.requires_grad}
     if method.trains and not attached.trainable:
-        raise TrainingError(
-            f"{spec.method!r} matches no weight of {backbone.card.name}: it would silently be zero-shot. "
-            f"Choose another method: {', '.join(METHODS)}."
-        )
+        raise TrainingError(nothing)
     return attached

@@ -175,11 +175,11 @@ def fit(
     trainer = _trainer(attached, train, validation, spec, folder, seed=seed, progress=progress, begin=begin)
     trainer.add_callback(MarkWhole(seconds))
     start = time.monotonic()
-    if checkpoint is None or not is_over(validation_curve(history), spec.patience):
+    if checkpoint and (step_of(checkpoint) >= spec.steps or is_over(validation_curve(history), spec.patience)):
+        trainer._load_from_checkpoint(str(checkpoint))
+    else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         history = trainer.state.log_history
-    else:
-        trainer._load_from_checkpoint(str(checkpoint))
     seconds += time.monotonic() - start
     _prove(attached, frozen, before)
     scores = validation_curve(history)
@@ -219,7 +219,8 @@ def _trainer(
         save_strategy="steps",
         save_steps=spec.evaluate_every,
         save_total_limit=2,
-        logging_steps=max(1, min(10, spec.evaluate_every)),
+        # A divisor: a training loss that is averaged across a checkpoint would be another one after a resume.
+        logging_steps=max(n for n in range(1, 11) if spec.evaluate_every % n == 0),
         label_names=["future"],
         prediction_loss_only=True,
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
@@ -257,7 +258,12 @@ def is_over(scores: list[dict[str, float]], patience: int) -> bool:
 def last_checkpoint(folder: Path) -> Path | None:
     """The last checkpoint under `folder` that was written to the end."""
     whole = [path.parent for path in folder.glob(f"checkpoint-*/{MARKER}")]
-    return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.name.split("-")[1])
 
 
 def _history(checkpoint: Path) -> list[dict[str, float]]:

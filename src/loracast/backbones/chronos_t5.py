@@ -155,8 +155,8 @@ def _refuse_other_weights(location: str | Path, report: Mapping[str, Any]) -> No
     found = [f"{what} {', '.join(names[:3])} ({len(names)} in all)" for what, names in faults.items() if names]
     if found:
         raise BackboneError(
-            f"The weights of {location} do not belong to its config.json: the file {'; '.join(found)}. Nothing is filled "
-            "in at random; save or download the model again."
+            f"The weights of {location} do not belong to its config.json: the file {'; '.join(found)}. Nothing is "
+            "made up; save or download the model again."
         )
 
 

@@ -59,7 +59,7 @@ def _only(table: Table, signals: tuple[str, ...] | None) -> Table:
     if missing:
         signals_named([name for name in missing if name not in table.units])
         raise DataError(
-            f"{table.path.name} has no {' and no '.join(missing)}. It has: {', '.join(table.signals)}. Name only those, "
-            "or read the table again with --signals."
+            f"{table.path.name} has no {' and no '.join(missing)}. It has: {', '.join(table.signals)}. Name only "
+            "those, or read the table again with --signals."
         )
     return replace(table, signals=tuple(signals))
