@@ -130,6 +130,7 @@ def load(name: str, location: str | Path, licence: str, revision: str | None) ->
             str(location),
             revision=revision,
             dtype=torch.float32,
+            use_safetensors=True,  # nothing is unpickled
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name
         )
