@@ -113,7 +113,7 @@ class SplitSpec(_Frozen):
 
     @model_validator(mode="after")
     def _adds_up(self) -> "SplitSpec":
-        if abs(sum(self.shares) - 1) > 1e-9 or min(self.shares) <= 0:
+        if not abs(sum(self.shares) - 1) <= 1e-9 or min(self.shares) <= 0:
             raise ValueError(f"shares {self.shares} must be positive and add up to 1, e.g. [0.8, 0.1, 0.1]")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} does not exist: {self.folds} folds are numbered 0 to {self.folds - 1}")
@@ -162,8 +162,16 @@ class ArmSpec(_Frozen):
     @property
     def name(self) -> str:
         """What tables and folders call this arm."""
-        label = self.backbone.rstrip("/").rsplit("/", 1)[-1]
-        return f"{label} {self.method} r={self.rank}" if self.method == "lora" else f"{label} {self.method}"
+        return f"{self.label} {self.method} r={self.rank}" if self.method == "lora" else f"{self.label} {self.method}"
+
+    @property
+    def label(self) -> str:
+        """The backbone without the folders, or the owner on the Hub, before its name."""
+        return self.backbone.rstrip("/").rsplit("/", 1)[-1]
+
+    def as_json(self) -> dict[str, Any]:
+        """The arm for a result file, without the place of its backbone on this machine."""
+        return self.model_dump(mode="json") | {"backbone": self.label}
 
 
 class ExperimentSpec(_Frozen):
@@ -200,8 +208,9 @@ class ExperimentSpec(_Frozen):
         return digest(self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """The spec for a result file; a path to data is left out because the data's fingerprint says more."""
-        return self.model_dump(mode="json", exclude={"data": {"path"}})
+        """The spec for a result file, without paths: fingerprints of data and weights say more."""
+        content = self.model_dump(mode="json", exclude={"data": {"path"}})
+        return content | {"arms": [arm.as_json() for arm in self.arms]}
 
 
 def read_experiment(path: Path, *, data: Path | None = None) -> ExperimentSpec:
@@ -221,6 +230,10 @@ def read_experiment(path: Path, *, data: Path | None = None) -> ExperimentSpec:
             where["path"] = str(data.resolve())
         elif isinstance(where.get("path"), str):
             where["path"] = str((path.parent / where["path"]).resolve())
+    for arm in content["arms"] if isinstance(content.get("arms"), list) else []:
+        name = arm.get("backbone") if isinstance(arm, dict) else None
+        if isinstance(name, str) and (path.parent / name).is_dir():
+            arm["backbone"] = str((path.parent / name).resolve())
     return parse(ExperimentSpec, content, path.name)
 
 

@@ -1,5 +1,6 @@
 """What a run costs and what it ran on: seconds, peak memory, hardware, versions."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -16,7 +17,9 @@ def reset_peak_memory() -> None:
     """Begin a new measurement of peak memory, where the system can (Linux, CUDA)."""
     if _CLEAR_REFS.exists():
         # Writing 5 sets the kernel's high-water mark back to the present size (proc(5)).
-        _CLEAR_REFS.write_text("5", encoding="ascii")
+        # Some containers forbid it; then the mark is the largest since the process began.
+        with contextlib.suppress(OSError):
+            _CLEAR_REFS.write_text("5", encoding="ascii")
     cuda = _cuda()
     if cuda is not None:
         cuda.reset_peak_memory_stats()
@@ -25,7 +28,7 @@ def reset_peak_memory() -> None:
 def peak_memory() -> dict[str, int | None]:
     """Largest resident size since the last reset in bytes, of the process and of the GPU (None without one).
 
-    Where the system cannot reset the mark (macOS) it is the largest since the process began.
+    Where the system cannot reset the mark (macOS, some containers) it is the largest since the process began.
     """
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     if _STATUS.exists():

@@ -34,7 +34,7 @@ class Run:
         """Digest of everything that decides the run's numbers."""
         return digest(
             {
-                "arm": self.arm.model_dump(mode="json") if self.arm else self.name,
+                "arm": self.arm.as_json() if self.arm else self.name,
                 "seed": self.seed,
                 "windows": {
                     k: windows.meta[k] for k in ("table_fingerprint", "split_fingerprint", "context", "horizon")

@@ -15,7 +15,7 @@ from transformers import set_seed
 from loracast import adapter, costs
 from loracast.backbones import load_backbone
 from loracast.backbones.base import check_window
-from loracast.config import ArmSpec, ExperimentSpec, ForecastSpec
+from loracast.config import ArmSpec, ExperimentSpec, ForecastSpec, SplitSpec
 from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import Windows, WindowSet
 from loracast.evaluate import Statistics, score_cells, summarise
@@ -110,7 +110,7 @@ def run_arm(
         shutil.rmtree(checkpoints)
     backbone = load_backbone(arm.backbone, revision=arm.revision)
     check_window(backbone.card, windows.meta["context"])
-    base = adapter.base_digest(backbone) if METHODS[arm.method].trains else ""
+    base = adapter.base_digest(backbone)
     # The low-rank factors start from torch's global state.
     set_seed(seed)
     attached = attach(backbone, arm)
@@ -121,6 +121,8 @@ def run_arm(
         "method": arm.method,
         "seed": seed,
         "licence": backbone.card.licence,
+        "revision": backbone.card.revision,
+        "base_sha256": base,
         "trainable_parameters": attached.trainable_parameters,
         "total_parameters": backbone.card.parameters,
     }
@@ -137,17 +139,19 @@ def run_arm(
         )
         facts |= {"train_seconds": curve.seconds, "best_step": curve.best_step}
         write_json(folder / "learning.json", curve.as_json())
-        adapter.save_adapter(attached, folder / "adapter", base=base, facts=adapter_facts(windows, curve, seed))
+        known = adapter_facts(windows, curve, seed, spec.split)
+        adapter.save_adapter(attached, folder / "adapter", base=base, facts=known)
     _finish(pretrained(backbone, spec.forecast), windows, spec.forecast, folder, facts, progress=progress)
     shutil.rmtree(checkpoints, ignore_errors=True)
     _release(attached)
 
 
-def adapter_facts(windows: Windows, curve: Curve, seed: int) -> dict[str, Any]:
-    """What an adapter's card says of the data and the training behind it."""
+def adapter_facts(windows: Windows, curve: Curve, seed: int, split: SplitSpec) -> dict[str, Any]:
+    """What an adapter's card says of the data and the training behind it; `split` says who may be tested."""
     meta = windows.meta
     return {
         "seed": seed,
+        "split": split.model_dump(mode="json"),
         "window": {key: meta[key] for key in ("context", "horizon", "step_seconds")},
         "signals": {name: meta["units"][name] for name in meta["signals"]},
         "levels": list(LEVELS),

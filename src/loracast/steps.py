@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 
 from loracast.adapter import base_digest, load_adapter, read_card, save_adapter
-from loracast.backbones import load_backbone
+from loracast.backbones import BACKBONES, load_backbone
 from loracast.backbones.base import check_window
 from loracast.baselines.naive import BASELINES
 from loracast.checks import run_checks
@@ -23,7 +23,7 @@ from loracast.data.tails import tails_of
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import AdapterError, ConfigError
 from loracast.evaluate import Statistics
-from loracast.files import written
+from loracast.files import digest, read_json, write_json, written
 from loracast.forecast import Forecaster, naive, pretrained
 from loracast.methods import METHODS, attach, method_named
 from loracast.run import UNTRAINED, adapter_facts, score
@@ -56,13 +56,12 @@ def adapt_table(
     if not method_named(spec.method).trains:
         trained = ", ".join(name for name, method in METHODS.items() if method.trains)
         raise ConfigError(f"{spec.method!r} trains nothing. To adapt, choose one of: {trained}.")
-    if out.exists() and not resume:
-        raise ConfigError(f"{out} exists already. Give another --out, or remove it.")
     loop = parse(TrainSpec, dict(training or {}), "The training")
-    work = out.with_name(f"{out.name}.work")
-    if work.exists() and not resume:
-        shutil.rmtree(work)
-    windows = _windows(table, work / "windows", _window(window), seed)
+    table = table if isinstance(table, Table) else open_table(table)
+    cut, split = _window(window), SplitSpec(seed=seed)
+    asked = {name: part.model_dump(mode="json") for name, part in (("arm", spec), ("training", loop), ("window", cut))}
+    work = _claim_work(out, {**asked, "seed": seed, "table": table.fingerprint}, resume=resume)
+    windows = _windows(table, work / "windows", cut, split)
     backbone = load_backbone(spec.backbone, revision=spec.revision)
     check_window(backbone.card, windows.meta["context"])
     base = base_digest(backbone)
@@ -72,7 +71,7 @@ def adapt_table(
     curve = fit(
         attached, windows.train, windows.validation, loop, checkpoints, seed=seed, resume=resume, progress=progress
     )
-    save_adapter(attached, out, base=base, facts=adapter_facts(windows, curve, seed))
+    save_adapter(attached, out, base=base, facts=adapter_facts(windows, curve, seed, split))
     shutil.rmtree(work)
     return read_card(out)
 
@@ -89,14 +88,18 @@ def forecast_table(
 ) -> int:
     """Forecast the steps that follow the end of every series, into a Parquet table; returns how many series.
 
+    With an adapter, `backbone` is read only where the adapter's own is a folder that its card cannot find.
     Columns: patient, stay, series, signal, time, and a column a quantile level (`q0.1` … `q0.9`), in the units of the
     signal. A series shorter than the context is forecast from what there is.
     """
     table = table if isinstance(table, Table) else open_table(table)
-    model = load_backbone(backbone) if adapter is None else load_adapter(Path(adapter))
     spec = _window(window)
-    if adapter is not None:
-        spec = _fits_adapter(spec, read_card(Path(adapter)), table)
+    if adapter is None:
+        model = load_backbone(backbone)
+    else:
+        card = read_card(Path(adapter))
+        spec = _fits_adapter(spec, card, table)
+        model = load_adapter(Path(adapter), backbone=_base_of(card, backbone))
     spec = spec.resolved(table.step_seconds)
     assert spec.context is not None
     assert spec.horizon is not None
@@ -140,17 +143,17 @@ def evaluate_table(
     """
     opened = table if isinstance(table, Table) else open_table(table)
     settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
-    folders = [Path(folder) for folder in adapters]
-    cards = [read_card(folder) for folder in folders]
-    if len({(card["arm"]["backbone"], card["seed"]) for card in cards}) > 1:
-        raise AdapterError("These adapters have different backbones or split seeds. Score them one by one.")
-    spec, seed = _window(window), split_seed
-    for card in cards:
-        spec, seed, backbone = _fits_adapter(spec, card, opened), card["seed"], card["arm"]["backbone"]
+    cards = {Path(folder): read_card(Path(folder)) for folder in adapters}
+    spec, split, revision = _window(window), SplitSpec(seed=split_seed), None
+    for card in _alike(cards):
+        spec, split = _fits_adapter(spec, card, opened), parse(SplitSpec, card["split"], "The adapter's split")
+        revision = card["revision"]
+        backbone = _base_of(card, backbone) or str(card["backbone"])
     results: dict[str, dict[str, Any]] = {}
     statistics: dict[str, list[Statistics]] = {}
     with tempfile.TemporaryDirectory(prefix="loracast-") as work:
-        windows = _windows(opened, Path(work) / "windows", spec, seed)
+        windows = _windows(opened, Path(work) / "windows", spec, split)
+        _same_split(cards, windows)
 
         def add(name: str, forecaster: Forecaster, facts: dict[str, Any]) -> None:
             size = settings.batch_size
@@ -159,24 +162,68 @@ def evaluate_table(
 
         for name in BASELINES:
             add(name, naive(name), {"arm": name, "backbone": None, "method": "baseline"})
-        base = load_backbone(backbone)
+        base = load_backbone(backbone, revision=revision)
         check_window(base.card, windows.meta["context"])
         own = {"backbone": base.card.name, "total_parameters": base.card.parameters, "licence": base.card.licence}
         zero_shot = f"{base.card.name} zero-shot"
         add(zero_shot, pretrained(base, settings), {**own, "method": "zero-shot"})
-        for folder, card in zip(folders, cards, strict=True):
+        for folder, card in cards.items():
             facts = {"trainable_parameters": card["trainable_parameters"], "best_step": card["best_step"]}
-            adapted = pretrained(load_adapter(folder), settings)
-            add(folder.name, adapted, {**own, **facts, "seed": card["seed"], "method": card["arm"]["method"]})
-        summary = {"name": opened.path.stem, **facts_of(windows, opened.path.parent), "seeds": [seed]}
-        known = {card["data"]["table_fingerprint"] for card in cards}
-        summary["adapters_of_other_tables"] = bool(known - {opened.fingerprint})
+            adapted = pretrained(load_adapter(folder, backbone=_base_of(card, backbone)), settings)
+            label = folder.name if [path.name for path in cards].count(folder.name) == 1 else str(folder)
+            add(label, adapted, {**own, **facts, "seed": card["seed"], "method": card["arm"]["method"]})
+        summary = {"name": opened.path.stem, **facts_of(windows, opened.path), "seeds": [split.seed]}
+        if cards:
+            foreign = {card["data"]["table_fingerprint"] for card in cards.values()} - {opened.fingerprint}
+            summary["adapters_of_other_tables"] = bool(foreign)
         sides = windows.patients()
     summary["arms"] = [
         arm_entry(name, [found], statistics, zero_shot if found["backbone"] else None)
         for name, found in results.items()
     ]
     return {**summary, "checks": run_checks(summary, splits=sides)}
+
+
+def _claim_work(out: Path, asked: dict[str, Any], *, resume: bool) -> Path:
+    """The folder for what is half done beside `out`; raises ConfigError where it, or `out`, is another's."""
+    work = out.with_name(f"{out.name}.work")
+    file = work / "asked.json"
+    if out.exists() and not (resume and file.is_file()):
+        raise ConfigError(f"{out} exists already. Give another --out, or remove it.")
+    if resume and file.is_file() and read_json(file) != digest(asked):
+        raise ConfigError(
+            f"{work} was begun with another table or other settings; to mix them would be neither. Resume with those, "
+            "give another --out, or start again without --resume."
+        )
+    if work.exists() and not resume:
+        shutil.rmtree(work)
+    write_json(file, digest(asked))
+    return work
+
+
+def _base_of(card: Mapping[str, Any], backbone: str) -> str | None:
+    """Where the caller says that an adapter's base is; None where the card's own name is enough."""
+    return None if card["backbone"] in BACKBONES else backbone
+
+
+def _alike(cards: Mapping[Path, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The cards; raises AdapterError unless they can be scored on the same windows and against the same base."""
+    kinds = {digest([card[key] for key in ("base_sha256", "revision", "split", "window")]) for card in cards.values()}
+    if len(kinds) > 1:
+        raise AdapterError("These adapters have different backbones, windows or patient splits. Score them one by one.")
+    return list(cards.values())
+
+
+def _same_split(cards: Mapping[Path, Mapping[str, Any]], windows: Windows) -> None:
+    """Refuse to test on a patient of an adapter's training: on its own table, its own split must come out again."""
+    for folder, card in cards.items():
+        known, found = card["data"], windows.meta
+        same_table = known["table_fingerprint"] == found["table_fingerprint"]
+        if same_table and known["split_fingerprint"] != found["split_fingerprint"]:
+            raise AdapterError(
+                f"{folder.name} was trained on this table with other patients on the training side than its card's "
+                "split gives now, so patients of its training could be tested. Adapt again, or score another table."
+            )
 
 
 def _window(settings: Settings | None) -> WindowSpec:
@@ -201,6 +248,5 @@ def _fits_adapter(spec: WindowSpec, card: Mapping[str, Any], table: Table) -> Wi
     return spec.model_copy(update=filled)
 
 
-def _windows(table: Path | str | Table, folder: Path, spec: WindowSpec, seed: int) -> Windows:
-    opened = table if isinstance(table, Table) else open_table(table)
-    return cut_windows(opened, split_patients(patients_of(opened), SplitSpec(seed=seed)), spec, folder)
+def _windows(table: Table, folder: Path, spec: WindowSpec, split: SplitSpec) -> Windows:
+    return cut_windows(table, split_patients(patients_of(table), split), spec, folder)

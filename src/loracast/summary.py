@@ -9,7 +9,10 @@ import numpy as np
 from loracast.baselines.naive import BASELINES
 from loracast.checks import run_checks
 from loracast.config import ExperimentSpec
+from loracast.data.attrition import attrition_path
+from loracast.data.prepare import TABLE
 from loracast.data.windows import Windows, WindowSet
+from loracast.errors import ConfigError
 from loracast.evaluate import Statistics, compare, compare_to_best, summarise
 from loracast.files import read_json, write_json
 from loracast.run import CELLS, QUANTILES, signals_of
@@ -28,16 +31,17 @@ def summarise_experiment(spec: ExperimentSpec, out: Path, windows: Windows, runs
     """
     arms = arms_of([(run.name, run.folder) for run in runs])
     _write_examples(windows.test, [run.folder for run in runs], _reference(runs))
-    summary = {"name": spec.name, **facts_of(windows, out / "data"), "training": spec.training.model_dump(mode="json")}
+    table = spec.data.path if spec.data.source == "table" else out / "data" / TABLE
+    summary = {"name": spec.name, **facts_of(windows, table), "training": spec.training.model_dump(mode="json")}
     summary |= {"seeds": list(spec.seeds), "arms": arms}
     summary["checks"] = run_checks(summary, splits=windows.patients())
     return summary
 
 
-def facts_of(windows: Windows, data: Path) -> dict[str, Any]:
-    """What a summary says of the data and the windows; the attrition table is read from beside the data, if there."""
+def facts_of(windows: Windows, table: Path) -> dict[str, Any]:
+    """What a summary says of the data and the windows; attrition is read from beside the table, if there."""
     meta = windows.meta
-    attrition = data / "vitals.attrition.json"
+    attrition = attrition_path(table)
     return {
         "data": {
             "source": meta["source"],
@@ -63,9 +67,22 @@ def arms_of(runs: Sequence[tuple[str, Path]]) -> list[dict[str, Any]]:
     for name, folder in runs:
         folders.setdefault(name, []).append(folder)
     results = {name: [read_json(folder / "result.json") for folder in paths] for name, paths in folders.items()}
+    _refuse_changed_weights([result for found in results.values() for result in found])
     statistics = {name: [Statistics.from_parquet(path / CELLS) for path in paths] for name, paths in folders.items()}
     zero_shot = {found[0]["backbone"]: n for n, found in results.items() if found[0]["method"] == "zero-shot"}
     return [arm_entry(name, results[name], statistics, zero_shot.get(results[name][0]["backbone"])) for name in folders]
+
+
+def _refuse_changed_weights(results: Sequence[dict[str, Any]]) -> None:
+    """Raise ConfigError where runs started from other weights of the same backbone: they cannot be compared."""
+    bases = {(result["backbone"], result["base_sha256"]) for result in results if result["backbone"] is not None}
+    names = [name for name, _ in bases]
+    changed = sorted({name for name in names if names.count(name) > 1})
+    if changed:
+        raise ConfigError(
+            f"The weights of {', '.join(changed)} have changed between the runs of this folder, so its arms cannot be "
+            "compared. Run the experiment again with another --out."
+        )
 
 
 def arm_entry(

@@ -1,0 +1,259 @@
+"""Training changes what it may and nothing else, keeps the best step, and resumes to the same numbers."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import set_seed
+
+from loracast.backbones import load_backbone
+from loracast.config import ArmSpec, SplitSpec, TrainSpec, WindowSpec
+from loracast.data.frame import patients_of
+from loracast.data.split import split_patients
+from loracast.data.windows import Windows, cut_windows
+from loracast.errors import TrainingError
+from loracast.methods import Attached, attach
+from loracast.series import Table
+from loracast.train import Curve, fit, is_over, last_checkpoint
+
+# More than two epochs of five batches, a checkpoint every third step.
+LOOP = TrainSpec(steps=12, batch_size=48, evaluate_every=3, patience=10, learning_rate=3e-3)
+
+
+@pytest.fixture(scope="module")
+def windows(vitals: Table, tmp_path_factory: pytest.TempPathFactory) -> Windows:
+    sides = split_patients(patients_of(vitals), SplitSpec())
+    spec = WindowSpec(context=24, horizon=6, stride=6)
+    return cut_windows(vitals, sides, spec, tmp_path_factory.mktemp("windows") / "w")
+
+
+def attached(tiny: Path, method: str, rate: float | None = None, seed: int = 0) -> Attached:
+    backbone = load_backbone(str(tiny))
+    set_seed(seed)
+    return attach(backbone, ArmSpec(backbone=str(tiny), method=method, learning_rate=rate))
+
+
+def train(arm: Attached, windows: Windows, folder: Path, loop: TrainSpec = LOOP, *, resume=False, seed=0) -> Curve:
+    return fit(arm, windows.train, windows.validation, loop, folder, seed=seed, resume=resume, progress=False)
+
+
+def weights(arm: Attached) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in arm.backbone.net.named_parameters()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny, windows, tmp_path_factory) -> dict[str, tuple[Curve, dict[str, torch.Tensor], Path]]:
+    """A whole run of each method: its curve, its weights and its checkpoints."""
+    found = {}
+    for method in ("lora", "full"):
+        folder = tmp_path_factory.mktemp(method) / "checkpoints"
+        arm = attached(tiny, method)
+        found[method] = train(arm, windows, folder), weights(arm), folder
+    return found
+
+
+def test_lora_leaves_every_pretrained_weight_untouched_and_moves_its_own(tiny, windows, tmp_path):
+    arm = attached(tiny, "lora")
+    before = weights(arm)
+    train(arm, windows, tmp_path)
+    after = weights(arm)
+    for name in before:
+        assert torch.equal(before[name], after[name]) == ("lora_" not in name), name
+
+
+def test_validation_is_scored_before_the_first_step_and_at_the_last(uninterrupted):
+    for curve, _, _ in uninterrupted.values():
+        assert [score["step"] for score in curve.validation] == [0, 3, 6, 9, 12]
+        assert [entry["step"] for entry in curve.train] == [3, 6, 9, 12]
+        assert curve.seconds > 0
+
+
+def test_the_score_of_step_0_is_that_of_the_pretrained_weights(tiny, windows, uninterrupted):
+    backbone = load_backbone(str(tiny))
+    context, future = (torch.from_numpy(part) for part in windows.validation.batch(slice(0, len(windows.validation))))
+    with torch.no_grad():
+        expected = backbone.loss(context, future).item()
+    for curve, _, _ in uninterrupted.values():
+        assert curve.validation[0]["loss"] == pytest.approx(expected, rel=0.02)
+
+
+def test_training_that_is_shorter_than_its_first_score_is_scored_at_its_end(tiny, windows, tmp_path):
+    curve = train(attached(tiny, "full"), windows, tmp_path, LOOP.model_copy(update={"steps": 2}))
+    assert [score["step"] for score in curve.validation] == [0, 2]
+
+
+def test_the_best_step_is_kept_and_the_network_is_left_ready_to_forecast(tiny, windows, tmp_path):
+    arm = attached(tiny, "full")
+    curve = train(arm, windows, tmp_path)
+    best = min(curve.validation, key=lambda score: score["loss"])
+    assert curve.best_step == best["step"] > 0
+    assert not arm.backbone.net.training
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_step_0_wins_where_training_only_does_harm(tiny, windows, tmp_path, method):
+    arm = attached(tiny, method, rate=0.1)
+    before, whole = weights(arm), arm.backbone.loss
+    arm.backbone.loss = lambda *batch: whole(*batch) * (-1 if arm.backbone.net.training else 1)
+    curve = train(arm, windows, tmp_path)
+    assert curve.best_step == 0
+    assert same(weights(arm), before)
+
+
+def test_training_stops_after_so_many_scores_without_a_new_best(tiny, windows, tmp_path):
+    loop = LOOP.model_copy(update={"steps": 60, "patience": 2})
+    curve = train(attached(tiny, "full", rate=50.0), windows, tmp_path, loop)
+    assert [score["step"] for score in curve.validation] == [0, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "over"),
+    [([3, 2, 1], 1, False), ([1, 2], 1, True), ([1, 2], 2, False), ([2, 1, 1, 1], 2, True), ([1], 1, False)],
+)
+def test_patience_counts_scores_since_the_best(losses, patience, over):
+    assert is_over([{"step": i, "loss": loss} for i, loss in enumerate(losses)], patience) == over
+
+
+def test_a_loss_that_is_no_number_is_refused(tiny, windows, tmp_path):
+    arm = attached(tiny, "full", rate=1e30)
+    with pytest.raises(TrainingError, match=r"diverged.*Lower learning_rate"):
+        train(arm, windows, tmp_path)
+
+
+def test_the_seed_decides_the_order_of_windows(tiny, windows, tmp_path, uninterrupted):
+    other = train(attached(tiny, "full"), windows, tmp_path, seed=1)
+    assert other.train != uninterrupted["full"][0].train
+    assert other.validation[0] == uninterrupted["full"][0].validation[0]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from loracast.config import TrainSpec
+from loracast.data.windows import open_windows
+from tests.test_train import LOOP, attached, train
+
+tiny, windows, folder, method = sys.argv[1:]
+arm = attached(Path(tiny), method)
+whole, calls = arm.backbone.loss, 0
+
+def loss(context, future):
+    global calls
+    calls += arm.backbone.net.training
+    if calls == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(context, future)
+
+arm.backbone.loss = loss
+train(arm, open_windows(Path(windows)), Path(folder))
+"""
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_killed_in_the_middle_resumes_to_exactly_the_same_numbers(
+    tiny, windows, tmp_path, uninterrupted, method
+):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tiny), str(windows.folder), str(tmp_path), method],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
+    arm = attached(tiny, method)
+    curve = train(arm, windows, tmp_path, resume=True)
+    expected, final, _ = uninterrupted[method]
+    assert curve.as_json() == expected.as_json()
+    assert same(weights(arm), final)
+    assert curve.seconds > 0
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("last", [3, 9, 12])
+def test_a_resume_from_any_checkpoint_gives_the_same_numbers(tiny, windows, tmp_path, uninterrupted, method, last):
+    expected, final, folder = uninterrupted[method]
+    if last < LOOP.steps:
+        with pytest.raises(KeyboardInterrupt):
+            train(_stopped_after(attached(tiny, method), last), windows, tmp_path)
+    else:
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    assert last_checkpoint(tmp_path) == tmp_path / f"checkpoint-{last}"
+    arm = attached(tiny, method)
+    assert train(arm, windows, tmp_path, resume=True).as_json() == expected.as_json()
+    assert same(weights(arm), final)
+
+
+def test_logged_losses_are_the_same_where_checkpoints_are_far_apart(tiny, windows, tmp_path):
+    loop = LOOP.model_copy(update={"steps": 20, "evaluate_every": 12})
+    expected = train(attached(tiny, "lora"), windows, tmp_path / "whole", loop)
+    with pytest.raises(KeyboardInterrupt):
+        train(_stopped_after(attached(tiny, "lora"), 14), windows, tmp_path / "cut", loop)
+    found = train(attached(tiny, "lora"), windows, tmp_path / "cut", loop, resume=True)
+    assert found.as_json() == expected.as_json()
+
+
+def _stopped_after(arm: Attached, step: int) -> Attached:
+    """The arm, interrupted in the step after `step`."""
+    whole = arm.backbone.loss
+    calls = 0
+
+    def loss(context: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += arm.backbone.net.training
+        if calls > step:
+            raise KeyboardInterrupt
+        return whole(context, future)
+
+    arm.backbone.loss = loss
+    return arm
+
+
+def test_a_checkpoint_without_its_marker_is_passed_over(tiny, windows, tmp_path, uninterrupted):
+    expected, final, folder = uninterrupted["lora"]
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "checkpoint-12" / "complete.json").unlink()
+    (tmp_path / "checkpoint-12" / "trained.safetensors").write_bytes(b"half")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
+    arm = attached(tiny, "lora")
+    assert train(arm, windows, tmp_path, resume=True).as_json() == expected.as_json()
+    assert same(weights(arm), final)
+
+
+def test_a_run_that_had_stopped_early_trains_no_more_when_resumed(tiny, windows, tmp_path):
+    loop = LOOP.model_copy(update={"steps": 60, "patience": 2})
+    expected = train(attached(tiny, "full", rate=50.0), windows, tmp_path, loop)
+    arm = attached(tiny, "full", rate=50.0)
+    arm.backbone.loss = lambda *_: pytest.fail("trained again")
+    found = train(arm, windows, tmp_path, loop, resume=True)
+    assert found.as_json() == expected.as_json()
+
+
+def test_without_a_checkpoint_a_resume_starts_at_the_beginning(tiny, windows, tmp_path, uninterrupted):
+    assert train(attached(tiny, "lora"), windows, tmp_path, resume=True).as_json() == (
+        uninterrupted["lora"][0].as_json()
+    )
+
+
+def test_a_checkpoint_of_another_method_is_refused(tiny, windows, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted["full"][2], tmp_path, dirs_exist_ok=True)
+    with pytest.raises(TrainingError, match="other weights than this method trains"):
+        train(attached(tiny, "lora"), windows, tmp_path, resume=True)
+
+
+def test_a_checkpoint_holds_the_trained_numbers_not_the_base(uninterrupted):
+    checkpoint = last_checkpoint(uninterrupted["lora"][2])
+    names = {file.name for file in checkpoint.iterdir()}
+    assert "trained.safetensors" in names
+    assert not {"model.safetensors", "pytorch_model.bin"} & names
+    assert json.loads((checkpoint / "complete.json").read_text())["seconds"] > 0
