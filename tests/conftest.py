@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from loracast.config import ExperimentSpec, parse
 from loracast.data.frame import open_table
 from loracast.data.schema import LONG_SCHEMA, METADATA_KEY, SIGNALS, TableInfo
 from loracast.series import Table
@@ -116,3 +118,35 @@ def save_backbone(folder: Path, *, seed: int = 0) -> Path:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random Chronos-T5: 48 steps of context, 16 native steps of forecast."""
     return save_backbone(tmp_path_factory.mktemp("backbones") / "tiny-t5")
+
+
+def spec_of(table: Path, tiny: Path, **changed: Any) -> ExperimentSpec:
+    content = {
+        "name": "small",
+        "seeds": [0, 1],
+        "data": {"source": "table", "path": str(table)},
+        "windows": {"context": 24, "horizon": 6, "stride": 6},
+        "split": {"shares": [0.5, 0.2, 0.3]},
+        "training": {"steps": 4, "batch_size": 32, "evaluate_every": 2, "learning_rate": 0.003},
+        "forecast": {"samples": 4},
+        "arms": [{"backbone": str(tiny), "method": method} for method in ("zero-shot", "lora", "full")],
+    }
+    return parse(ExperimentSpec, {**content, **changed}, "The experiment")
+
+
+@pytest.fixture(scope="session")
+def spec(vitals: Table, tiny: Path) -> ExperimentSpec:
+    """Zero-shot, LoRA and full fine-tuning of the tiny backbone, two seeds, four steps."""
+    return spec_of(vitals.path, tiny)
+
+
+@pytest.fixture(scope="session")
+def done(spec: ExperimentSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of that experiment, with its report."""
+    from loracast.grid import run_experiment
+    from loracast.report import write_report
+
+    out = tmp_path_factory.mktemp("results") / "small"
+    run_experiment(spec, out, progress=False, say=lambda _: None)
+    write_report(out)
+    return out

@@ -24,7 +24,9 @@ def prepare(spec: DataSpec, folder: Path, say: Callable[[str], None]) -> Table:
     if spec.source == "table":
         return _only(open_table(spec.path), spec.signals)
     out = folder / TABLE
-    if not out.is_file():
+    if out.is_file():
+        say(f"{out} was read before; the source is not looked at again")
+    else:
         _read(spec, out, say)
     return _only(open_table(out), spec.signals)
 

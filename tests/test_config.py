@@ -1,0 +1,157 @@
+"""What may be asked for, what is filled in, and what is refused by its name."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loracast.config import ArmSpec, ExperimentSpec, SplitSpec, WindowSpec, parse, read_experiment
+from loracast.errors import ConfigError
+from loracast.methods import METHODS
+
+EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
+
+PLAIN = """
+name = "plain"
+seeds = [0, 1]
+[data]
+source = "table"
+path = "vitals.parquet"
+[windows]
+context = 24
+horizon = 6
+[[arms]]
+backbone = "chronos-t5-nano"
+method = "zero-shot"
+[[arms]]
+backbone = "chronos-t5-nano"
+method = "lora"
+"""
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    def write(text: str = PLAIN, **replaced: str) -> Path:
+        for old, new in replaced.items():
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "plain.toml").write_text(text, encoding="utf-8")
+        return tmp_path / "plain.toml"
+
+    return write
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_in_the_repository_is_valid_and_called_after_its_file(path):
+    spec = read_experiment(path)
+    assert spec.name == path.stem
+    assert {arm.method for arm in spec.arms} <= set(METHODS)
+
+
+def test_there_are_experiments_to_read():
+    assert EXPERIMENTS
+
+
+@pytest.mark.parametrize(
+    ("seconds", "context", "horizon", "season"),
+    [(300, 72, 36, 12), (3600, 24, 6, 24), (900, 96, 24, 96), (600, 36, 18, 6), (60, 360, 180, 60), (7200, 24, 6, 12)],
+)
+def test_windows_follow_from_the_grid(seconds, context, horizon, season):
+    spec = WindowSpec().resolved(seconds)
+    assert (spec.context, spec.horizon, spec.stride, spec.season) == (context, horizon, horizon, season)
+
+
+def test_what_is_given_stays_and_the_rest_follows_from_it():
+    spec = WindowSpec(context=48, horizon=12, stride=3, season=7).resolved(300)
+    assert (spec.context, spec.horizon, spec.stride, spec.season) == (48, 12, 3, 7)
+    assert WindowSpec(context=8).resolved(300).season == 1
+    assert WindowSpec(horizon=9).resolved(3600).stride == 9
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("horizon = 6", "horizont = 6", "windows.horizont: Extra inputs are not permitted"),
+        ("horizon = 6", "horizon = 0", "windows.horizon: Input should be greater than or equal to 1"),
+        ("context = 24", 'context = "x"', "windows.context: Input should be a valid integer"),
+        ("context = 24", "min_context_observed = 1.5", "windows.min_context_observed"),
+        ('source = "table"', 'source = "tabel"', "data: Input tag 'tabel'"),
+        ('path = "vitals.parquet"', "", "data.table.path: Field required"),
+        ("seeds = [0, 1]", "seeds = []", "seeds: Tuple should have at least 1 item"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "repeat"),
+        ('name = "plain"', 'name = "../plain"', "name: String should match pattern"),
+        ('method = "zero-shot"', 'method = "full"', "no zero-shot arm for chronos-t5-nano"),
+        ('method = "lora"', 'method = "zero-shot"', "these arms stand twice: chronos-t5-nano zero-shot"),
+        ('method = "lora"', 'method = "lora"\nrank = 0', "arms.1.rank"),
+        ("[windows]", "[split]\nshares = [0.5, 0.1, 0.1]\n[windows]", "must be positive and add up to 1"),
+        ("[windows]", "[split]\nshares = [nan, 0.1, 0.1]\n[windows]", "must be positive and add up to 1"),
+        ("[windows]", "[split]\nfolds = 5\nfold = 5\n[windows]", "5 folds are numbered 0 to 4"),
+        ("[windows]", "[training]\nsteps = 0\n[windows]", "training.steps"),
+        ("[windows]", "[forecast]\nsamples = 1\n[windows]", "forecast.samples"),
+    ],
+)
+def test_a_mistake_is_named_by_its_place(written, old, new, says):
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(written(**{old: new}))
+    assert str(caught.value).startswith("plain.toml asks for what cannot be done:\n  ")
+    assert says in str(caught.value)
+
+
+def test_all_mistakes_are_said_at_once(written):
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(written(**{"context = 24": "context = 1", "horizon = 6": "horizon = 0"}))
+    assert str(caught.value).count("\n") == 2
+
+
+def test_what_is_no_toml_or_no_file_is_refused(tmp_path, written):
+    with pytest.raises(ConfigError, match=r"plain\.toml is not valid TOML"):
+        read_experiment(written("name = "))
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
+    with pytest.raises(ConfigError, match=r"latin\.toml is not valid TOML"):
+        read_experiment(tmp_path / "latin.toml")
+    with pytest.raises(ConfigError, match="No experiment file"):
+        read_experiment(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("text", ["arms = 3", "arms = [3]", "data = 3"])
+def test_tables_that_are_no_tables_are_refused(written, text):
+    with pytest.raises(ConfigError, match="asks for what cannot be done"):
+        read_experiment(written(text))
+
+
+def test_paths_are_relative_to_the_file_and_can_be_replaced(written, tmp_path, tiny):
+    assert read_experiment(written()).data.path == tmp_path / "vitals.parquet"
+    assert read_experiment(written(), data=tmp_path / "other.parquet").data.path == tmp_path / "other.parquet"
+    (tmp_path / "models").symlink_to(tiny.parent)
+    spec = read_experiment(written(**{'"chronos-t5-nano"': '"models/tiny-t5"'}))
+    assert Path(spec.arms[0].backbone).is_absolute()
+    assert spec.arms[0].name == "tiny-t5 zero-shot"
+
+
+def test_the_digest_is_that_of_the_content_not_of_its_order_or_place(written):
+    spec = read_experiment(written())
+    content = tomllib.loads(PLAIN)
+    turned = {key: content[key] for key in reversed(content)}
+    turned["windows"] = dict(reversed(content["windows"].items()))
+    turned["data"] = {"path": "/somewhere/else.parquet", "source": "table"}
+    turned["arms"] = [{**arm, "backbone": f"amazon/{arm['backbone']}"} for arm in content["arms"]]
+    assert parse(ExperimentSpec, turned, "it").digest == spec.digest
+
+
+@pytest.mark.parametrize(
+    "change", [{"seeds": [0]}, {"windows": {"context": 25, "horizon": 6}}, {"training": {"steps": 7}}, {"name": "q"}]
+)
+def test_whatever_changes_numbers_changes_the_digest(written, change: dict[str, Any]):
+    spec = read_experiment(written())
+    assert parse(ExperimentSpec, {**tomllib.loads(PLAIN), **change}, "it").digest != spec.digest
+
+
+def test_an_arm_is_called_after_backbone_and_method():
+    assert ArmSpec(backbone="amazon/chronos-t5-tiny", method="lora", rank=4).name == "chronos-t5-tiny lora r=4"
+    assert ArmSpec(backbone="/models/mine/", method="full").name == "mine full"
+
+
+def test_specs_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        SplitSpec().seed = 3

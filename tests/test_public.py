@@ -1,0 +1,54 @@
+"""What `import loracast` offers, and what it leaves alone."""
+
+import subprocess
+import sys
+
+import pytest
+
+import loracast
+
+LIGHT = ["loracast", "loracast.cli", "loracast.config", "loracast.errors", "loracast.data.schema"]
+
+
+@pytest.mark.parametrize("name", loracast.__all__)
+def test_every_public_name_is_there_and_says_what_it_is(name):
+    assert getattr(loracast, name).__doc__
+    assert name in dir(loracast)
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'adapt'"):
+        _ = loracast.adapt
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_importing_what_is_light_loads_nothing_that_is_heavy():
+    found = run(
+        "-c",
+        f"import sys, {', '.join(LIGHT)}; "
+        "print(sorted({'torch', 'transformers', 'peft', 'chronos', 'matplotlib', 'duckdb'} & set(sys.modules)))",
+    )
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_data_and_scores_load_no_torch():
+    rooms = ["loracast.data.windows", "loracast.data.prepare", "loracast.evaluate", "loracast.report"]
+    found = run("-c", f"import sys, {', '.join(rooms)}; print('torch' in sys.modules)")
+    assert found.stdout.strip() == "False", found.stderr
+
+
+def test_importing_sets_no_handler_no_filter_and_no_variable():
+    code = (
+        "import logging, os, warnings; before = dict(os.environ), list(warnings.filters); import loracast.cli; "
+        "print((dict(os.environ), list(warnings.filters)) == before, logging.getLogger().handlers)"
+    )
+    assert run("-c", code).stdout.strip() == "True []"
+
+
+def test_it_runs_as_a_module():
+    found = run("-m", "loracast", "--help")
+    assert found.returncode == 0, found.stderr
+    assert "Usage: loracast" in found.stdout
