@@ -1,17 +1,15 @@
 """The command line: parse, call one function, print. Heavy modules are imported inside the commands."""
 
-import errno
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table as Grid
 
-from loracast.errors import LoracastError
+import loracast
+from loracast.terminal import folder_out, not_itself, run_command, say, show, table_out
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,14 +18,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Adapt pretrained time-series foundation models, and say honestly whether it was worth it.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Read clinical databases into one long table of regular series.")
+data_app = typer.Typer(no_args_is_help=True, help="Read clinical data into one long table.")
 app.add_typer(data_app, name="data")
-out_console = Console(highlight=False)
-notes = Console(stderr=True, highlight=False)
 
-Signals = Annotated[str, typer.Option(help="Comma-separated signals.")]
+Signals = Annotated[
+    str,
+    typer.Option(help="Comma-separated: heart_rate, map, sbp, dbp, resp_rate, spo2, temperature, glucose."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+TableOut = Annotated[Path, typer.Option("--out", help="The .parquet file to write.", callback=table_out)]
+FolderOut = Annotated[Path, typer.Option("--out", help="The folder to write.", callback=folder_out)]
+ResultsOut = Annotated[
+    Path | None, typer.Option("--out", help="Results folder; runs/NAME if not given.", callback=folder_out)
+]
+LongTable = Annotated[Path, typer.Argument(metavar="TABLE", help="A long table that `loracast data …` wrote.")]
 BackboneName = Annotated[str, typer.Option("--backbone", help="Known name, name on the Hub, or folder.")]
 MethodName = Annotated[str, typer.Option("--method", help="zero-shot, full or lora.")]
 Rank = Annotated[int, typer.Option(help="Rank of LoRA.")]
@@ -35,8 +39,19 @@ Alpha = Annotated[float, typer.Option(help="Alpha of LoRA.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 
 
-def _say(line: str) -> None:
-    notes.print(line, markup=False)
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"loracast {loracast.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _split(names: str) -> tuple[str, ...]:
@@ -53,8 +68,8 @@ def _print_attrition(attrition: Any, out: Path, as_json: bool) -> None:
 
 @data_app.command("mimic3")
 def data_mimic3(
-    source: Annotated[Path, typer.Argument(help="Folder of the original tables (.csv, .csv.gz or .parquet).")],
-    out: Out,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of the tables (.csv, .csv.gz, .parquet).")],
+    out: TableOut,
     signals: Signals = "heart_rate,map,resp_rate",
     cohort: Annotated[str, typer.Option(help="explicit (sepsis by ICD-9 code) or all.")] = "explicit",
     grid: Annotated[str, typer.Option(help="Step of the regular grid.")] = "60min",
@@ -76,36 +91,36 @@ def data_mimic3(
         grid=grid,
         min_age=min_age,
         min_hours=min_hours,
-        show=_say,
+        show=say,
     )
     _print_attrition(attrition, out, as_json)
 
 
 @data_app.command("cinc2019")
 def data_cinc2019(
-    source: Annotated[Path, typer.Argument(help="Folder or archive of the .psv files.")],
-    out: Out,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder or archive of the .psv files.")],
+    out: TableOut,
     signals: Signals = "heart_rate,map,resp_rate",
     septic_only: Annotated[bool, typer.Option(help="Only patients with a SepsisLabel.")] = False,
     min_hours: Annotated[float, typer.Option(help="Least number of hourly rows.")] = 12,
     as_json: AsJson = False,
 ) -> None:
-    """Read the PhysioNet/CinC Challenge 2019 (hourly vital signs).
+    """Read the PhysioNet/CinC Challenge 2019.
 
     Example: loracast data cinc2019 training_setB.tar.xz --septic-only --out septic.parquet
     """
     from loracast.data.cinc2019 import read_cinc2019
 
     attrition = read_cinc2019(
-        source, out, signals=_split(signals), septic_only=septic_only, min_hours=min_hours, show=_say
+        source, out, signals=_split(signals), septic_only=septic_only, min_hours=min_hours, show=say
     )
     _print_attrition(attrition, out, as_json)
 
 
 @data_app.command("table")
 def data_table(
-    source: Annotated[Path, typer.Argument(help="Your own long table: .csv, .csv.gz or .parquet.")],
-    out: Out,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Your own long table: .csv, .csv.gz or .parquet.")],
+    out: TableOut,
     grid: Annotated[str, typer.Option(help="Step of the regular grid, e.g. 15min.")],
     patient: Annotated[str, typer.Option(help="Column of the patient.")] = "patient",
     time: Annotated[str, typer.Option(help="Column of the time.")] = "time",
@@ -116,12 +131,13 @@ def data_table(
     licence: Annotated[str, typer.Option(help="Licence of the data; adapters carry it.")] = "not stated",
     as_json: AsJson = False,
 ) -> None:
-    """Put your own long table on a regular grid, in loracast's schema.
+    """Put your own long table on a regular grid.
 
     Example: loracast data table cgm.csv.gz --grid 15min --value cgm_mgdl --signal glucose --out cgm.parquet
     """
     from loracast.data.frame import write_table
 
+    not_itself(source, out)
     attrition = write_table(
         source,
         out,
@@ -139,11 +155,11 @@ def data_table(
 
 @data_app.command("simulate")
 def data_simulate(
-    out: Out,
+    out: FolderOut,
     patients: Annotated[int, typer.Option(min=10, help="How many patients.")] = 120,
     seed: Seed = 0,
 ) -> None:
-    """Write a seeded ICU cohort as MIMIC-III tables. No patient is real.
+    """Simulate an ICU cohort as MIMIC-III tables. Seeded; no patient is real.
 
     Example: loracast data simulate --out simulated && loracast data mimic3 simulated --grid 5min --out v.parquet
     """
@@ -160,7 +176,7 @@ def params(
     alpha: Alpha = 16,
     as_json: AsJson = False,
 ) -> None:
-    """Count what a method trains, offline, from built-in architecture sizes.
+    """Count what a method trains. Offline, from built-in architecture sizes.
 
     Example: loracast params --backbone chronos-t5-base --method lora --rank 2
     """
@@ -192,19 +208,21 @@ def params(
         f"{net.card.parameters:,}",
         f"{share:.3%}",
     )
-    out_console.print(grid)
+    show(grid)
 
 
 @app.command()
 def run(
-    experiment: Annotated[Path, typer.Argument(help="An experiment's TOML, e.g. experiments/mimic3-demo.toml.")],
-    out: Annotated[Path | None, typer.Option(help="Results folder; runs/NAME if not given.")] = None,
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="A .toml, e.g. experiments/mimic3-demo.toml.")
+    ],
+    out: ResultsOut = None,
     data: Annotated[Path | None, typer.Option(help="Where the data lie, instead of the TOML's path.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue half-trained runs from their checkpoints.")
     ] = False,
 ) -> None:
-    """Run an experiment: data × arms × seeds on the same windows. Finished runs are skipped.
+    """Run an experiment: data × arms × seeds. All on the same windows; finished runs are skipped.
 
     Example: loracast run experiments/mimic3-demo.toml --out results/mimic3-demo
     """
@@ -213,13 +231,13 @@ def run(
 
     spec = read_experiment(experiment, data=data)
     folder = out or Path("runs") / spec.name
-    summary = run_experiment(spec, folder, resume=resume, say=_say, command=f"loracast run {experiment.name}")
+    summary = run_experiment(spec, folder, resume=resume, say=say, command=f"loracast run {experiment.name}")
     _print_summary(folder, summary)
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Results folder of `loracast run`.")]) -> None:
-    """Print the table of an experiment and write its report.html and figures.
+def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results folder of `loracast run`.")]) -> None:
+    """Print an experiment's table and draw its report. Writes report.html and figures.
 
     Example: loracast report results/mimic3-demo
     """
@@ -229,24 +247,24 @@ def report(folder: Annotated[Path, typer.Argument(help="Results folder of `lorac
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option(help="Results folder.")] = Path("demo")) -> None:
-    """Show the whole path in three minutes: simulate, read, split, adapt, compare, report.
+def demo(out: FolderOut = Path("demo")) -> None:
+    """Show the whole path in three minutes. Simulate, read, split, adapt, compare, report.
 
     Example: loracast demo --out demo
     """
     from loracast.demo import DEMO
     from loracast.grid import run_experiment
 
-    _print_summary(out, run_experiment(DEMO, out, resume=True, say=_say, command="loracast demo"))
+    _print_summary(out, run_experiment(DEMO, out, resume=True, say=say, command="loracast demo"))
 
 
 def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
     from loracast.report import write_report
     from loracast.report.tables import result_table
 
-    _say("Writing the report")
+    say("Writing the report")
     page = write_report(folder)
-    out_console.print(result_table(summary))
+    show(result_table(summary))
     for arm in summary["arms"]:
         for verdict in (arm["vs_zero_shot"] or {}).values():
             if not arm["arm"].endswith("zero-shot"):
@@ -256,8 +274,8 @@ def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
 
 @app.command()
 def adapt(
-    table: Annotated[Path, typer.Argument(help="A long table that `loracast data …` wrote.")],
-    out: Out,
+    table: LongTable,
+    out: FolderOut,
     backbone: BackboneName = "chronos-t5-nano",
     method: MethodName = "lora",
     rank: Rank = 2,
@@ -268,7 +286,7 @@ def adapt(
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
-    """Adapt a backbone to your own series and save the adapter.
+    """Adapt a backbone to your own series. The adapter is a folder that PEFT loads too.
 
     Example: loracast adapt vitals.parquet --method lora --rank 2 --out adapter
     """
@@ -291,8 +309,8 @@ def adapt(
 
 @app.command()
 def forecast(
-    table: Annotated[Path, typer.Argument(help="A long table that `loracast data …` wrote.")],
-    out: Out,
+    table: LongTable,
+    out: TableOut,
     adapter: Annotated[Path | None, typer.Option(help="Adapter folder; the bare backbone if not given.")] = None,
     backbone: BackboneName = "chronos-t5-nano",
     context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
@@ -300,12 +318,13 @@ def forecast(
     samples: Annotated[int, typer.Option(help="Sample paths a series.")] = 20,
     seed: Seed = 0,
 ) -> None:
-    """Forecast the steps after the end of every series: quantiles, as a Parquet table.
+    """Forecast what follows every series. Quantiles, as a Parquet table.
 
     Example: loracast forecast vitals.parquet --adapter adapter --out forecast.parquet
     """
     from loracast.steps import forecast_table
 
+    not_itself(table, out)
     count = forecast_table(
         table,
         out,
@@ -319,7 +338,7 @@ def forecast(
 
 @app.command()
 def evaluate(
-    table: Annotated[Path, typer.Argument(help="A long table that `loracast data …` wrote.")],
+    table: LongTable,
     adapter: Annotated[list[Path] | None, typer.Option(help="Adapter folders to score (repeat the option).")] = None,
     backbone: BackboneName = "chronos-t5-nano",
     context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
@@ -328,7 +347,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the patient split; adapters bring their own.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score adapters, zero-shot and the naive floor on the test patients of a table.
+    """Score adapters on the test patients. Beside zero-shot and the naive floor.
 
     Example: loracast evaluate vitals.parquet --adapter adapter
     """
@@ -346,48 +365,24 @@ def evaluate(
     if as_json:
         print(json.dumps(summary, indent=2))
     else:
-        out_console.print(result_table(summary))
+        show(result_table(summary))
 
 
 @app.command()
 def pretrain(
-    recipe: Annotated[str, typer.Argument(help="A packaged recipe (chronos-t5-nano) or a .toml file.")],
-    out: Out,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A packaged recipe (chronos-t5-nano) or a .toml.")],
+    out: FolderOut,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
-    """Train a nano backbone from nothing on synthetic series, score it, and write its model card.
+    """Train a nano backbone from nothing. On synthetic series; scores it and writes its model card.
 
     Example: loracast pretrain chronos-t5-nano --out nano --resume
     """
     from loracast.pretrain import pretrain_backbone
 
-    print(f"Weights and model card: {pretrain_backbone(recipe, out, resume=resume, say=_say)}")
+    print(f"Weights and model card: {pretrain_backbone(recipe, out, resume=resume, say=say)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a caller's mistake prints its message and exits with 2."""
-    _quiet_libraries()
-    command: Callable[..., Any] = typer.main.get_command(app)
-    try:
-        command(args=list(arguments) if arguments is not None else None, prog_name="loracast", standalone_mode=True)
-    except LoracastError as error:
-        _fail(str(error), 2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
-            raise
-        _fail(f"{error.strerror}: {error.filename or 'while writing'}. Nothing half-written is left behind.", 2)
-
-
-def _fail(message: str, code: int) -> None:
-    notes.print(f"Error: {message}", style="red", markup=False)
-    sys.exit(code)
-
-
-def _quiet_libraries() -> None:
-    """Keep the libraries' own progress bars and start-up notes out of ours."""
-    import os
-
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    run_command(typer.main.get_command(app), arguments)
