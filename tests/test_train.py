@@ -21,8 +21,8 @@ from loracast.methods import Attached, attach
 from loracast.series import Table
 from loracast.train import Curve, fit, is_over, last_checkpoint
 
-# More than two epochs of five batches, a checkpoint every third step.
-LOOP = TrainSpec(steps=12, batch_size=48, evaluate_every=3, patience=10, learning_rate=3e-3)
+# One and a half epochs of eight batches, so that neither a checkpoint nor the end falls on the end of an epoch.
+LOOP = TrainSpec(steps=12, batch_size=40, evaluate_every=3, patience=10, learning_rate=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,10 @@ def test_lora_leaves_every_pretrained_weight_untouched_and_moves_its_own(tiny, w
     after = weights(arm)
     for name in before:
         assert torch.equal(before[name], after[name]) == ("lora_" not in name), name
+
+
+def test_the_loop_ends_in_the_middle_of_an_epoch(windows):
+    assert LOOP.steps % -(-len(windows.train) // LOOP.batch_size) != 0
 
 
 def test_validation_is_scored_before_the_first_step_and_at_the_last(uninterrupted):
