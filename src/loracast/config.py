@@ -10,10 +10,12 @@ from loracast.errors import ConfigError
 from loracast.files import digest
 
 Share = Annotated[float, Field(gt=0, le=1)]
+AtLeastZero = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 Spec = TypeVar("Spec", bound=_Frozen)
@@ -27,8 +29,8 @@ class Mimic3Data(_Frozen):
     signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
     cohort: str = "explicit"
     grid: str = "60min"
-    min_age: float = 18
-    min_hours: float = 12
+    min_age: AtLeastZero = 18
+    min_hours: AtLeastZero = 12
 
 
 class SimulatedData(_Frozen):
@@ -36,12 +38,12 @@ class SimulatedData(_Frozen):
 
     source: Literal["simulate"]
     patients: int = Field(default=120, ge=10)
-    seed: int = 0
+    seed: Seed = 0
     signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
     cohort: str = "explicit"
     grid: str = "5min"
-    min_age: float = 18
-    min_hours: float = 12
+    min_age: AtLeastZero = 18
+    min_hours: AtLeastZero = 12
 
 
 class Cinc2019Data(_Frozen):
@@ -51,7 +53,7 @@ class Cinc2019Data(_Frozen):
     path: Path
     signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
     septic_only: bool = False
-    min_hours: float = 12
+    min_hours: AtLeastZero = 12
 
 
 class TableData(_Frozen):
@@ -104,7 +106,7 @@ class WindowSpec(_Frozen):
 class SplitSpec(_Frozen):
     """Who is on which side: patients, seeded; by shares, or fold `fold` of `folds`."""
 
-    seed: int = 0
+    seed: Seed = 0
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of training, validation and test patients."""
     folds: int | None = Field(default=None, ge=3)
@@ -145,7 +147,7 @@ class ForecastSpec(_Frozen):
     samples: int = Field(default=20, ge=2)
     """Sample paths a window."""
     batch_size: int = Field(default=64, ge=1)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ArmSpec(_Frozen):
@@ -184,7 +186,7 @@ class ExperimentSpec(_Frozen):
     training: TrainSpec = TrainSpec()
     forecast: ForecastSpec = ForecastSpec()
     arms: tuple[ArmSpec, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")
     def _distinct(self) -> "ExperimentSpec":
@@ -242,5 +244,22 @@ def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {'.'.join(str(part) for part in e['loc']) or kind.__name__}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"{what} asks for what cannot be done:\n" + "\n".join(lines)) from error
+        lines = "\n".join(f"  {_told(kind, mistake)}" for mistake in error.errors())
+        raise ConfigError(f"{what} asks for what cannot be done:\n{lines}") from error
+
+
+_PARTS: dict[str, type[_Frozen]] = {
+    **{"mimic3": Mimic3Data, "simulate": SimulatedData, "cinc2019": Cinc2019Data, "table": TableData},
+    **{"windows": WindowSpec, "split": SplitSpec, "training": TrainSpec, "forecast": ForecastSpec, "arms": ArmSpec},
+}
+
+
+def _told(kind: type[_Frozen], mistake: Any) -> str:
+    """One mistake: its place, what is wrong, and what was given or which keys there are."""
+    place = [str(part) for part in mistake["loc"]]
+    line = f"{'.'.join(place) or kind.__name__}: {mistake['msg'].removeprefix('Value error, ')}"
+    if mistake["type"] == "extra_forbidden":
+        part = next((_PARTS[name] for name in reversed(place[:-1]) if name in _PARTS), kind)
+        return f"{line}. Keys: {', '.join(part.model_fields)}"
+    scalar = isinstance(mistake["input"], str | int | float)
+    return f"{line} ({mistake['input']!r} given)" if scalar else line

@@ -1,6 +1,7 @@
 """The table of tuning methods: one entry each, for every backbone."""
 
 import contextlib
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -68,6 +69,13 @@ def old_names_of_peft() -> Iterator[None]:
 
 
 def _lora(backbone: Backbone, spec: ArmSpec) -> LoraConfig:
+    tuned = [m for name, m in backbone.net.named_modules() if re.fullmatch(backbone.sites.attention, name)]
+    full = max((min(m.weight.shape) for m in tuned if isinstance(m, nn.Linear)), default=0)
+    if 0 < full < spec.rank:
+        raise ConfigError(
+            f"Rank {spec.rank} given; the attention of {backbone.card.name} has rank {full} at most, and 2 to "
+            "16 is usual. Lower rank, or train every weight with the method full."
+        )
     return LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=backbone.sites.attention)
 
 

@@ -58,16 +58,21 @@ def adapt_table(
         raise ConfigError(f"{spec.method!r} trains nothing. To adapt, choose one of: {trained}.")
     loop = parse(TrainSpec, dict(training or {}), "The training")
     table = table if isinstance(table, Table) else open_table(table)
-    cut, split = _window(window), SplitSpec(seed=seed)
-    asked = {name: part.model_dump(mode="json") for name, part in (("arm", spec), ("training", loop), ("window", cut))}
-    work = _claim_work(out, {**asked, "seed": seed, "table": table.fingerprint}, resume=resume)
-    windows = _windows(table, work / "windows", cut, split)
+    cut, split = _window(window), parse(SplitSpec, {"seed": seed}, "The split")
     backbone = load_backbone(spec.backbone, revision=spec.revision)
-    check_window(backbone.card, windows.meta["context"])
+    check_window(backbone.card, cut.resolved(table.step_seconds).context or 0)
     base = base_digest(backbone)
     set_seed(seed)
     attached = attach(backbone, spec)
+    asked = {name: part.model_dump(mode="json") for name, part in (("arm", spec), ("training", loop), ("window", cut))}
+    work = _claim_work(out, {**asked, "seed": seed, "table": table.fingerprint}, resume=resume)
     checkpoints = work / "checkpoints"
+    try:
+        windows = _windows(table, work / "windows", cut, split)
+    except BaseException:
+        if not checkpoints.exists():
+            shutil.rmtree(work)
+        raise
     curve = fit(
         attached, windows.train, windows.validation, loop, checkpoints, seed=seed, resume=resume, progress=progress
     )
@@ -144,7 +149,7 @@ def evaluate_table(
     opened = table if isinstance(table, Table) else open_table(table)
     settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
     cards = {Path(folder): read_card(Path(folder)) for folder in adapters}
-    spec, split, revision = _window(window), SplitSpec(seed=split_seed), None
+    spec, split, revision = _window(window), parse(SplitSpec, {"seed": split_seed}, "The split"), None
     for card in _alike(cards):
         spec, split = _fits_adapter(spec, card, opened), parse(SplitSpec, card["split"], "The adapter's split")
         revision = card["revision"]

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from loracast.data.attrition import Attrition
 from loracast.data.clean import Reason, fate, grid_and_write, nothing_left, out_of_range
+from loracast.data.cohort import refuse_impossible
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
 from loracast.data.workspace import one, quoted, workspace
 from loracast.errors import DataError
@@ -78,6 +79,7 @@ def read_cinc2019(
     """
     source, out = Path(source), Path(out)
     names = signals_named(signals)
+    refuse_impossible(min_hours=min_hours)
     say = show or _silent
     attrition = Attrition()
     units = {name: SIGNALS[name].unit for name in names}

@@ -20,7 +20,9 @@ from loracast.files import written
 DAY_SECONDS = 86_400
 GRID_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": DAY_SECONDS}
 MOST_CELLS_PER_OBSERVED = 1000
-EMPTY_ADVICE = "Loosen the cohort (--cohort all, --min-age, --min-hours) or name other signals."
+EMPTY_ADVICE = (
+    "Loosen the cohort (--cohort all, --min-age, --min-hours), name other signals, or check the unit of the values."
+)
 
 
 @dataclass(frozen=True)

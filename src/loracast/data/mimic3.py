@@ -13,7 +13,7 @@ import duckdb
 
 from loracast.data.attrition import Attrition
 from loracast.data.clean import Reason, fate, grid_and_write, grid_seconds, nothing_left, out_of_range
-from loracast.data.cohort import Cohort, cohort_named
+from loracast.data.cohort import Cohort, cohort_named, refuse_impossible
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
 from loracast.data.workspace import columns_of, identifier, one, quoted, source_of, workspace
 from loracast.errors import DataError
@@ -115,6 +115,7 @@ def read_mimic3(
     """
     source, out = Path(source), Path(out)
     names = signals_named(signals)
+    refuse_impossible(min_age=min_age, min_hours=min_hours)
     chosen = _Selection(cohort_named(cohort), min_age, min_hours)
     seconds = grid_seconds(grid)
     files = find_tables(source, TABLES)

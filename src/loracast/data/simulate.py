@@ -68,10 +68,10 @@ def simulate(
     give the same tables. Raises ConfigError for impossible numbers, DataError where `out` holds something already.
     """
     out = Path(out)
-    if patients < 10 or step_minutes < 1 or 60 % step_minutes or not 1 <= hours[0] <= hours[1]:
+    if patients < 10 or seed < 0 or step_minutes < 1 or 60 % step_minutes or not 1 <= hours[0] <= hours[1]:
         raise ConfigError(
-            f"patients={patients}, hours={hours}, step_minutes={step_minutes} given. Ask for 10 patients or more, a "
-            "step that divides an hour, and ascending hours of at least 1."
+            f"patients={patients}, seed={seed}, hours={hours}, step_minutes={step_minutes} given. Ask for 10 "
+            "patients or more, a seed of at least 0, a step that divides an hour, and ascending hours of at least 1."
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} holds something already. Give a new folder, or remove it first.")
