@@ -45,7 +45,7 @@ BACKBONES: dict[str, Entry] = {
         "loracast.backbones.chronos_t5",
         PACKAGED / "chronos-t5-nano",
         "Apache-2.0",
-        {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 3, "num_heads": 4, "vocab_size": 2048},
+        {"d_model": 128, "d_kv": 64, "d_ff": 512, "num_layers": 2, "num_heads": 4, "vocab_size": 2048},
     ),
     "chronos-t5-tiny": _chronos_t5("tiny", 256, 1024, 4, 4),
     "chronos-t5-mini": _chronos_t5("mini", 384, 1536, 4, 8),

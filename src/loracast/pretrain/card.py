@@ -50,23 +50,25 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         "series, no patient, nothing of loracast's ICU simulator.",
         f"- **Recipe**: `{recipe.name}.toml`, seed {recipe.seed}: {plan.steps:,} steps of {plan.batch_size} series "
         f"({plan.steps * plan.batch_size:,} in all), AdamW at {plan.learning_rate:g}; {stages}.",
-        f"- **Loss**: token cross-entropy from {loss['first']:.2f} to {loss['last']:.2f} (mean of the last "
-        f"{loss['last_over']:,} steps) in {loss['hours']:.1f} h on {measured['hardware']}. The curve is `loss.json`.",
+        f"- **Loss**: token cross-entropy (labels spread by {plan.label_width:g} bins) from {loss['first']:.2f} to "
+        f"{loss['last']:.2f} (mean of the last {loss['last_over']:,} steps) "
+        f"in {loss['hours']:.1f} h on {measured['hardware']}. The curve is `loss.json`.",
         f"- **Tokens**: {recipe.model.n_tokens} bins over ±{recipe.model.high_limit:g} mean magnitudes of the context; "
         f"context up to {recipe.model.context_length}, native horizon {recipe.model.prediction_length}.",
         "- **Licence**: Apache-2.0.",
         "",
         "## What it is worth zero-shot",
         "",
-        "Measured with `python benchmarks/zero_shot.py`; medians of 20 sample paths; MASE with the one-step naive error "
-        "of the context as its scale.",
+        "Measured with `python benchmarks/zero_shot.py`; medians of 20 sample paths; MASE with the one-step naive "
+        "error of the context as its scale.",
         "",
         *_synthetic(measured["synthetic"]),
         *[line for name, table in measured.get("tables", {}).items() for line in _table(name, table)],
         "",
         "Values beyond the bins (more than "
-        f"{recipe.model.high_limit:g} times the context's mean magnitude) are clipped, and a series whose level is large "
-        f"against its changes is seen in steps of {2 * recipe.model.high_limit / recipe.model.n_tokens:.2%} of that level.",
+        f"{recipe.model.high_limit:g} times the context's mean magnitude) are clipped, and a series whose level is "
+        f"large against its changes is seen in steps of {2 * recipe.model.high_limit / recipe.model.n_tokens:.2%} "
+        "of that level.",
         "",
     ]
     return "\n".join(lines)

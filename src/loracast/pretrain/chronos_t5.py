@@ -26,8 +26,8 @@ from transformers import (
 from transformers.models.t5.modeling_t5 import T5Attention, T5DenseActDense
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from loracast.pretrain import corpora
 from loracast.files import read_json, write_json
+from loracast.pretrain import corpora
 from loracast.pretrain.recipe import ModelShape, Recipe
 from loracast.train import MARKER, MarkWhole, Progress, last_checkpoint
 
@@ -47,8 +47,8 @@ def chronos_config(shape: ModelShape) -> dict[str, Any]:
         "model_type": "seq2seq",
         "num_samples": 20,
         "temperature": 1.0,
-        # No truncation: fifty of these fine bins would cut the tails off every wide predictive distribution.
-        "top_k": shape.n_tokens,
+        # 0 is no truncation: fifty of these fine bins would cut the tails off every wide predictive distribution.
+        "top_k": 0,
         "top_p": 1.0,
     }
 
@@ -82,6 +82,7 @@ def build(shape: ModelShape) -> T5ForConditionalGeneration:
     return net
 
 
+SHARPNESS = 2.0  # length of the first embeddings: how peaked the untrained network's forecast is
 EOS_MARK, START_MARK = -1, -2  # embedding dimensions that tell EOS, and the decoder's start, from every value
 
 
@@ -91,17 +92,17 @@ def _order_embedding(net: T5ForConditionalGeneration, shape: ModelShape) -> None
     tokens = net.get_input_embeddings().weight
     frequencies = shape.d_model // 2 - 1
     centres = torch.linspace(shape.low_limit, shape.high_limit, len(tokens) - 2)
-    periods = torch.logspace(math.log10(0.05), math.log10(4 * shape.high_limit), frequencies)
+    periods = torch.logspace(math.log10(0.1), math.log10(4 * shape.high_limit), frequencies)
     angle = 2 * math.pi * centres[:, None] / periods[None, :]
     tokens.zero_()
-    tokens[2:, : 2 * frequencies] = torch.cat([angle.sin(), angle.cos()], dim=1)
+    tokens[2:, : 2 * frequencies] = SHARPNESS * torch.cat([angle.sin(), angle.cos()], dim=1)
     tokens[net.config.eos_token_id, EOS_MARK] = frequencies**0.5
     tokens[net.config.pad_token_id, START_MARK] = frequencies**0.5
 
 
 @torch.no_grad()
 def _pass_on(attention: T5Attention) -> None:
-    """Start an attention so that each half of its heads could hand on all that it attends to; its output starts at 0."""
+    """Start an attention so that each half of its heads could hand on all it attends to; its output starts at 0."""
     half = attention.inner_dim // 2
     for rows in (slice(0, half), slice(half, None)):
         torch.nn.init.orthogonal_(attention.v.weight[rows])
@@ -145,7 +146,7 @@ def _start_as_persistence(net: T5ForConditionalGeneration) -> None:
     for head in range(attention.n_heads // 2):
         cross.q.weight[head * width].zero_()
         cross.k.weight[head * width].zero_()
-        cross.q.weight[head * width, START_MARK] = 0.3
+        cross.q.weight[head * width, [START_MARK, EOS_MARK]] = 0.3  # EOS stands for a hidden input, see `_teacher`
         cross.k.weight[head * width, EOS_MARK] = 0.3
 
 
@@ -164,13 +165,57 @@ class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
         step = index // plan.batch_size
         stage, of_batch = plan.stage_of(step), np.random.default_rng((seed, 1, step))
         context, horizon = int(of_batch.choice(stage.contexts)), int(of_batch.choice(stage.horizons))
-        values = torch.from_numpy(corpora.draw(seed, index, context + horizon).values)[None]
+        values = torch.from_numpy(corpora.draw(seed, index, context + horizon, stage.grain).values)[None]
         ids, mask, scale = self.tokenizer.context_input_transform(values[:, :context])
-        labels, observed, _ = self.tokenizer._input_transform(values[:, context:], scale)  # type: ignore[attr-defined]
+        labels, observed, _ = self.tokenizer._input_transform(values[:, context:], scale)
         labels[~observed] = -100
         if horizon == self.recipe.model.prediction_length:
-            labels = torch.cat([labels, torch.full((1, 1), self.tokenizer.config.eos_token_id)], dim=1)  # type: ignore[attr-defined]
-        return {"input_ids": ids[0], "attention_mask": mask[0], "labels": labels[0]}
+            labels = torch.cat([labels, torch.full((1, 1), self.tokenizer.config.eos_token_id)], dim=1)
+        return {
+            "input_ids": ids[0],
+            "attention_mask": mask[0],
+            "labels": labels[0],
+            "decoder_input_ids": self._teacher(labels, of_item=np.random.default_rng((seed, 2, index)))[0],
+        }
+
+    def _teacher(self, labels: torch.Tensor, of_item: np.random.Generator) -> torch.Tensor:
+        """What the decoder sees: the labels one step late, a random share of them (none to all) hidden behind EOS.
+
+        Where the step before is hidden, the forecast must read the context; otherwise copying it is nearly enough,
+        and only the first step of a horizon would teach the rest of the network anything.
+        """
+        eos, pad = self.tokenizer.config.eos_token_id, self.tokenizer.config.pad_token_id
+        late = torch.cat([torch.full((1, 1), pad), labels[:, :-1].masked_fill(labels[:, :-1] < 0, eos)], dim=1)
+        share = np.clip(of_item.uniform(-0.3, 1.3), 0, 1)
+        hidden = torch.from_numpy(of_item.random(late.shape) < share)
+        hidden[:, 0] = False
+        return late.masked_fill(hidden, eos)
+
+
+class SoftLabels:
+    """Cross-entropy against labels that are spread over their neighbouring bins (a Gaussian of `width` bins).
+
+    Bins are ordered, which plain cross-entropy does not know: with 2048 of them a run this short sees most bins of
+    most contexts never. Padding, missing targets and EOS are not spread. `width` 0 is plain cross-entropy.
+    """
+
+    def __init__(self, width: float, special: int) -> None:
+        self.special = special
+        reach = math.ceil(3 * width)
+        self.offsets = torch.arange(-reach, reach + 1)
+        weights = torch.exp(-0.5 * (self.offsets / max(width, 1e-3)) ** 2)
+        self.weights = weights / weights.sum()
+
+    def __call__(self, output: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        observed = labels >= 0
+        if not observed.any():
+            nothing: torch.Tensor = output.logits.sum() * 0.0
+            return nothing
+        chances, targets = output.logits[observed].log_softmax(-1), labels[observed][:, None]
+        around = (targets + self.offsets.to(targets.device)).clamp(self.special, chances.shape[-1] - 1)
+        around = torch.where(targets < self.special, targets, around)
+        loss: torch.Tensor = -(chances.gather(-1, around) * self.weights.to(chances.device)).sum(-1).mean()
+        return loss
 
 
 def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
@@ -196,15 +241,20 @@ def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
         train_sampling_strategy="sequential",
         save_steps=plan.checkpoint_every,
         save_total_limit=2,
-        logging_steps=50,
+        logging_steps=min(50, plan.checkpoint_every),
         report_to=[],
+        dataloader_pin_memory=torch.cuda.is_available(),
         dataloader_num_workers=1,
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         seed=recipe.seed,
         disable_tqdm=True,
     )
     trainer = Trainer(
-        model=net, args=arguments, train_dataset=SyntheticWindows(recipe, tokenizer), callbacks=[Progress(recipe.name)]
+        model=net,
+        args=arguments,
+        train_dataset=SyntheticWindows(recipe, tokenizer),
+        compute_loss_func=SoftLabels(plan.label_width, special=2),
+        callbacks=[Progress(recipe.name)],
     )
     for shown in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(shown)

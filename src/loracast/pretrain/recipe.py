@@ -28,17 +28,21 @@ class ModelShape(BaseModel):
 
 
 class Stage(BaseModel):
-    """A part of the run: for each of `steps` batches one context and one horizon are drawn from these."""
+    """A part of the run: for each of `steps` batches one context and one horizon are drawn from these.
+
+    `grain` scales the noise that the corpus lays over its shapes (see `corpora.draw`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int
     contexts: tuple[int, ...]
     horizons: tuple[int, ...]
+    grain: float = 1.0
 
 
 class Schedule(BaseModel):
-    """How long, how fast, and on windows of which lengths."""
+    """How long, how fast, and on windows of which lengths; `label_width` (bins) is how far a label is spread."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,6 +52,7 @@ class Schedule(BaseModel):
     decay_steps: int
     weight_decay: float
     gradient_clip: float
+    label_width: float
     checkpoint_every: int
     stages: tuple[Stage, ...]
 
