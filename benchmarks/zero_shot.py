@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--recipe", default="chronos-t5-nano")
-    parser.add_argument("--windows", type=int, default=4000)
+    parser.add_argument("--windows", type=int, default=2000)
     arguments = parser.parse_args()
     backbone, recipe = load_backbone(str(arguments.folder)), load_recipe(arguments.recipe)
     measured = read_measured(arguments.folder)

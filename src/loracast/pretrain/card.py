@@ -7,6 +7,7 @@ from loracast.files import read_json, write_json, written
 from loracast.pretrain.recipe import Recipe
 
 MEASURED = "measured.json"
+FLOOR = ("last-value", "seasonal-naive")
 
 
 def write_card(folder: Path, recipe: Recipe, measured: dict[str, Any]) -> Path:
@@ -28,7 +29,7 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
     plan, loss = recipe.training, measured["training"]
     stages = "; ".join(
         f"{s.steps:,} steps on contexts of {min(s.contexts)}–{max(s.contexts)} and horizons of "
-        f"{min(s.horizons)}–{max(s.horizons)}"
+        f"{min(s.horizons)}–{max(s.horizons)}" + (f" with {s.grain:g} of the corpus's noise" if s.grain != 1 else "")
         for s in plan.stages
     )
     lines = [
@@ -54,7 +55,8 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         f"{loss['last']:.2f} (mean of the last {loss['last_over']:,} steps) "
         f"in {loss['hours']:.1f} h on {measured['hardware']}. The curve is `loss.json`.",
         f"- **Tokens**: {recipe.model.n_tokens} bins over ±{recipe.model.high_limit:g} mean magnitudes of the context; "
-        f"context up to {recipe.model.context_length}, native horizon {recipe.model.prediction_length}.",
+        f"it takes contexts up to {recipe.model.context_length} and forecasts {recipe.model.prediction_length} steps "
+        "in one pass (see the recipe for the lengths it was trained on).",
         "- **Licence**: Apache-2.0.",
         "",
         "## What it is worth zero-shot",
@@ -65,6 +67,10 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         *_synthetic(measured["synthetic"]),
         *[line for name, table in measured.get("tables", {}).items() for line in _table(name, table)],
         "",
+        "The real series were not trained on, but some of them were looked at while the recipe was chosen.",
+        "",
+        *_floor(measured),
+        "",
         "Values beyond the bins (more than "
         f"{recipe.model.high_limit:g} times the context's mean magnitude) are clipped, and a series whose level is "
         f"large against its changes is seen in steps of {2 * recipe.model.high_limit / recipe.model.n_tokens:.2%} "
@@ -72,6 +78,20 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _floor(measured: dict[str, Any]) -> list[str]:
+    """Every comparison with the last value and the seasonal naive, won or lost, in words."""
+    errors = {"held-out synthetic series, mean MASE": measured["synthetic"]["mean_mase"]}
+    for name, table in measured.get("tables", {}).items():
+        for signal, arms in table["signals"].items():
+            errors[f"{name} {signal}, MAE"] = {arm: scores["mae"] for arm, scores in arms.items()}
+    lines = ["Against the naive floor:", ""]
+    for what, found in errors.items():
+        for naive in (name for name in FLOOR if name in found):
+            ratio = found["zero-shot"] / found[naive] - 1
+            lines.append(f"- {what}: {abs(ratio):.1%} {'worse' if ratio > 0 else 'better'} than {naive}")
+    return lines
 
 
 def _synthetic(scores: dict[str, Any]) -> list[str]:
