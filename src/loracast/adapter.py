@@ -6,7 +6,7 @@ beside them says what it belongs to. No path of this machine and no identifier o
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from loracast.files import read_json, write_json, written
 from loracast.methods import Attached, old_names_of_peft
 
 CARD = "loracast.json"
+_NEEDED = ("format", "backbone", "revision", "base_sha256", "arm")
 
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -75,8 +76,8 @@ def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[
         write_json(temporary / CARD, content)
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The card of an adapter; raises AdapterError where `folder` holds none."""
+def read_card(folder: Path, *, facts: Sequence[str] = ()) -> dict[str, Any]:
+    """The card of an adapter; raises AdapterError where `folder` holds none, or one without the `facts` asked for."""
     if not (folder / CARD).is_file():
         raise AdapterError(
             f"{folder} holds no adapter: {CARD} is missing. `loracast adapt` and `loracast run` write them."
@@ -85,6 +86,11 @@ def read_card(folder: Path) -> dict[str, Any]:
         card: dict[str, Any] = read_json(folder / CARD)
     except ValueError as error:
         raise AdapterError(f"{folder / CARD} is not JSON ({error}). Copy the adapter again, or adapt anew.") from error
+    needed = [*_NEEDED, *facts]
+    lacks = [key for key in needed if key not in card] if isinstance(card, dict) else needed
+    if lacks or card["format"] != 1:
+        fault = f"lacks {', '.join(lacks)}" if lacks else f"has format {card['format']}, which is not 1"
+        raise AdapterError(f"{folder / CARD} {fault}: it is of another version of loracast, or damaged. Adapt anew.")
     return card
 
 

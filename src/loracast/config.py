@@ -261,5 +261,7 @@ def _told(kind: type[_Frozen], mistake: Any) -> str:
     if mistake["type"] == "extra_forbidden":
         part = next((_PARTS[name] for name in reversed(place[:-1]) if name in _PARTS), kind)
         return f"{line}. Keys: {', '.join(part.model_fields)}"
+    if mistake["type"] == "union_tag_not_found":
+        return f"{line}. Give source = one of mimic3, simulate, cinc2019, table"
     scalar = isinstance(mistake["input"], str | int | float)
     return f"{line} ({mistake['input']!r} given)" if scalar else line

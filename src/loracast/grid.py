@@ -1,20 +1,24 @@
 """An experiment, run by run: the same data, windows, scores and seeds for every arm; what is done is not done again."""
 
+import contextlib
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loracast.backbones import load_backbone
+from loracast.backbones.base import Backbone, check_window
 from loracast.baselines.naive import BASELINES
 from loracast.config import ArmSpec, ExperimentSpec
 from loracast.data.frame import patients_of
 from loracast.data.prepare import prepare
 from loracast.data.split import split_patients
 from loracast.data.windows import Windows, cut_windows, open_windows
-from loracast.errors import ConfigError
+from loracast.errors import ConfigError, LoracastError
 from loracast.files import digest, read_json, write_json
-from loracast.methods import METHODS, method_named
+from loracast.methods import METHODS, check_arm, method_named
 from loracast.run import run_arm, run_baseline
 from loracast.summary import summarise_experiment
 
@@ -75,11 +79,17 @@ def run_experiment(
     A finished run is never repeated. With `resume` a run that was interrupted continues from its last checkpoint;
     without, it starts again. Raises ConfigError where `out` holds another experiment.
     """
-    for arm in spec.arms:
-        method_named(arm.method)
+    fresh = not (out / "experiment.json").is_file()
+    if fresh:
+        _check_arms(spec)
     _claim(spec, out)
-    table = prepare(spec.data, out / "data", say)
-    windows = _windows(spec, table, out / "data" / "windows")
+    try:
+        table = prepare(spec.data, out / "data", say)
+        windows = _windows(spec, table, out / "data" / "windows")
+    except LoracastError:
+        if fresh:
+            _unclaim(out)
+        raise
     runs = runs_of(spec, out)
     for number, run in enumerate(runs, 1):
         run_id = run.run_id(spec, windows)
@@ -94,6 +104,20 @@ def run_experiment(
     summary = {**summarise_experiment(spec, out, windows, runs), "command": command}
     write_json(out / "summary.json", summary)
     return summary
+
+
+def _check_arms(spec: ExperimentSpec) -> None:
+    """Refuse what an arm asks for in vain before data are read: a mistake in the last must not cost those before."""
+    backbones: dict[tuple[str, str | None], Backbone] = {}
+    for arm in spec.arms:
+        method_named(arm.method)
+    for arm in spec.arms:
+        key = arm.backbone, arm.revision
+        if key not in backbones:
+            # One at a time in memory.
+            backbones = {key: load_backbone(arm.backbone, revision=arm.revision)}
+        check_window(backbones[key].card, spec.windows.context or 0)
+        check_arm(backbones[key], arm)
 
 
 def _claim(spec: ExperimentSpec, out: Path) -> None:
@@ -113,6 +137,14 @@ def _claim(spec: ExperimentSpec, out: Path) -> None:
     elif out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no experiment. Give an empty or a new folder with --out.")
     write_json(file, {"name": spec.name, "digest": spec.digest, "spec": spec.as_json()})
+
+
+def _unclaim(out: Path) -> None:
+    """Take back a claim on which nothing has run: it would only keep the corrected experiment out."""
+    shutil.rmtree(out / "data", ignore_errors=True)
+    (out / "experiment.json").unlink()
+    with contextlib.suppress(OSError):
+        out.rmdir()
 
 
 def _windows(spec: ExperimentSpec, table: Any, folder: Path) -> Windows:

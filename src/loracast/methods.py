@@ -68,14 +68,19 @@ def old_names_of_peft() -> Iterator[None]:
         yield
 
 
-def _lora(backbone: Backbone, spec: ArmSpec) -> LoraConfig:
+def check_arm(backbone: Backbone, spec: ArmSpec) -> None:
+    """Raise ConfigError for an unknown method, or a rank that no weight of the backbone can have."""
+    method_named(spec.method)
     tuned = [m for name, m in backbone.net.named_modules() if re.fullmatch(backbone.sites.attention, name)]
     full = max((min(m.weight.shape) for m in tuned if isinstance(m, nn.Linear)), default=0)
-    if 0 < full < spec.rank:
+    if spec.method == "lora" and 0 < full < spec.rank:
         raise ConfigError(
             f"Rank {spec.rank} given; the attention of {backbone.card.name} has rank {full} at most, and 2 to "
             "16 is usual. Lower rank, or train every weight with the method full."
         )
+
+
+def _lora(backbone: Backbone, spec: ArmSpec) -> LoraConfig:
     return LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=backbone.sites.attention)
 
 
@@ -100,6 +105,7 @@ def attach(backbone: Backbone, spec: ArmSpec) -> Attached:
     Raises TrainingError where a method that trains would find nothing to train: it would be zero-shot by another
     name.
     """
+    check_arm(backbone, spec)
     method = method_named(spec.method)
     nothing = (
         f"{spec.method!r} matches no weight of {backbone.card.name}: it would silently be zero-shot. "

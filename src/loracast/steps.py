@@ -32,6 +32,8 @@ from loracast.summary import arm_entry, facts_of
 from loracast.train import fit
 
 Settings = Mapping[str, Any]
+FACTS = ("seed", "split", "window", "signals", "data", "trainable_parameters", "best_step")
+"""What the card of an adapter must say for it to be used on a table."""
 
 
 def adapt_table(
@@ -102,7 +104,7 @@ def forecast_table(
     if adapter is None:
         model = load_backbone(backbone)
     else:
-        card = read_card(Path(adapter))
+        card = read_card(Path(adapter), facts=FACTS)
         spec = _fits_adapter(spec, card, table)
         model = load_adapter(Path(adapter), backbone=_base_of(card, backbone))
     spec = spec.resolved(table.step_seconds)
@@ -148,7 +150,7 @@ def evaluate_table(
     """
     opened = table if isinstance(table, Table) else open_table(table)
     settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
-    cards = {Path(folder): read_card(Path(folder)) for folder in adapters}
+    cards = {Path(folder): read_card(Path(folder), facts=FACTS) for folder in adapters}
     spec, split, revision = _window(window), parse(SplitSpec, {"seed": split_seed}, "The split"), None
     for card in _alike(cards):
         spec, split = _fits_adapter(spec, card, opened), parse(SplitSpec, card["split"], "The adapter's split")
