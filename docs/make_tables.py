@@ -1,6 +1,6 @@
 """Write the tables of README.md from the committed result files.
 
-    python docs/make_tables.py
+python docs/make_tables.py
 """
 
 import json
