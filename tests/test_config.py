@@ -85,7 +85,11 @@ def test_what_is_given_stays_and_the_rest_follows_from_it():
         ('method = "lora"', 'method = "zero-shot"', "these arms stand twice: chronos-t5-nano zero-shot"),
         ('method = "lora"', 'method = "lora"\nrank = 0', "arms.1.rank"),
         ("[windows]", "[split]\nshares = [0.5, 0.1, 0.1]\n[windows]", "must be positive and add up to 1"),
-        ("[windows]", "[split]\nshares = [nan, 0.1, 0.1]\n[windows]", "split.shares.0: Input should be a finite number"),
+        (
+            "[windows]",
+            "[split]\nshares = [nan, 0.1, 0.1]\n[windows]",
+            "split.shares.0: Input should be a finite number",
+        ),
         ("[windows]", "[split]\nfolds = 5\nfold = 5\n[windows]", "5 folds are numbered 0 to 4"),
         ("[windows]", "[training]\nsteps = 0\n[windows]", "training.steps"),
         ("[windows]", "[forecast]\nsamples = 1\n[windows]", "forecast.samples"),

@@ -163,9 +163,7 @@ train(arm, open_windows(Path(windows)), Path(folder))
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_run_killed_in_the_middle_resumes_to_exactly_the_same_numbers(
-    tiny, windows, tmp_path, uninterrupted, method
-):
+def test_a_run_killed_in_the_middle_resumes_to_exactly_the_same_numbers(tiny, windows, tmp_path, uninterrupted, method):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(tiny), str(windows.folder), str(tmp_path), method],
         cwd=Path(__file__).parents[1],
