@@ -129,7 +129,7 @@ def _claim(spec: ExperimentSpec, out: Path) -> None:
         found = read_json(file)
         if found["digest"] == spec.digest:
             return
-        if (out / "data").exists():
+        if any((out / "data").glob("*")):
             raise ConfigError(
                 f"{out} holds results of another spec ({found['name']}, {found['digest']}; this one is {spec.name}, "
                 f"{spec.digest}). Nothing was changed. Give another --out, or remove that folder."

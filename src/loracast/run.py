@@ -3,6 +3,7 @@
 `result.json` is written last: a folder without it is a run that was interrupted.
 """
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -65,6 +66,7 @@ def score(
     store = None
     if quantiles is not None:
         store = np.lib.format.open_memmap(quantiles, mode="w+", dtype=np.float32, shape=shape)
+        _reserve(quantiles)
     for batch in forecast_batches(forecaster, windows, batch_size=batch_size, label=label, progress=progress):
         cells = score_cells(
             batch.future,
@@ -80,6 +82,13 @@ def score(
     if store is not None:
         store.flush()
     return statistics
+
+
+def _reserve(path: Path) -> None:
+    """Take the whole file's room on the disk now: a memory map that finds none later kills the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def run_baseline(name: str, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str) -> None:

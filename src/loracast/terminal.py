@@ -97,15 +97,13 @@ def run_command(command: Callable[..., Any], arguments: Sequence[str] | None) ->
         command(args=list(arguments) if arguments is not None else None, prog_name="loracast")
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            _fail(
-                "Interrupted. Nothing half-written is left under a final name; "
-                "run, adapt and pretrain continue with --resume.",
-                INTERRUPTED,
-            )
+            _fail(_STOPPED, INTERRUPTED)
         raise
     except LoracastError as error:
         _fail(f"Error: {error}", 2)
     except Exception as error:
+        if any(sign in str(error) for sign in _DUCKDB_STOPPED):
+            _fail(_STOPPED, INTERRUPTED)
         reason = _callers_reason(error)
         if reason is not None:
             _fail(f"Error: {reason}", 2)
@@ -131,6 +129,8 @@ def _callers_reason(error: Exception) -> str | None:
 
 
 _UNTOUCHED = "Nothing half-written is left under a final name."
+_STOPPED = f"Interrupted. {_UNTOUCHED} run, adapt and pretrain continue with --resume."
+_DUCKDB_STOPPED = ("Query interrupted", "INTERRUPT Error")  # what Ctrl-C becomes while DuckDB works
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
