@@ -11,6 +11,6 @@ DEMO = ExperimentSpec(
     # A quarter of the patients to test on, not a tenth: intervals over a handful would say nothing.
     split=SplitSpec(shares=(0.6, 0.15, 0.25)),
     training=TrainSpec(steps=120, evaluate_every=30, validation_windows=100),
-    forecast=ForecastSpec(samples=20),
+    forecast=ForecastSpec(samples=10),
     arms=tuple(ArmSpec(backbone=NANO, method=method) for method in ("zero-shot", "lora", "full")),
 )
