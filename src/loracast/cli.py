@@ -227,9 +227,11 @@ def run(
     Example: loracast run experiments/mimic3-demo.toml --out results/mimic3-demo
     """
     from loracast.config import read_experiment
+
+    # Before torch is loaded: a misspelt key is told at once.
+    spec = read_experiment(experiment, data=data)
     from loracast.grid import run_experiment
 
-    spec = read_experiment(experiment, data=data)
     folder = out or Path("runs") / spec.name
     summary = run_experiment(spec, folder, resume=resume, say=say, command=f"loracast run {experiment.name}")
     _print_summary(folder, summary)
