@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from loracast.errors import BackboneError
@@ -40,10 +40,25 @@ class Sites:
     head: str | None = None
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What is known of the rows of a batch besides their values.
+
+    `start` is the time of each row's first context step in seconds since 1970 (wall clock of the data, no zone),
+    `step_seconds` the time between two steps. Rows with the same number in `group` are signals of one patient over
+    the same time; without it every row stands alone.
+    """
+
+    start: Int[Tensor, " batch"]
+    step_seconds: int
+    group: Int[Tensor, " batch"] | None = None
+
+
 class Backbone(Protocol):
     """A pretrained forecaster. `net` is what a method changes; `loss` and `forecast` call it.
 
-    NaN means "not observed" in context and future, and reaches neither the loss nor the scale.
+    NaN means "not observed" in context and future, and reaches neither the loss nor the scale. A family that needs
+    `rows` (for time features) refuses a call without them; one that has no use for them ignores them.
     """
 
     @property
@@ -55,7 +70,12 @@ class Backbone(Protocol):
     @property
     def sites(self) -> Sites: ...
 
-    def loss(self, context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> Tensor:
+    def loss(
+        self,
+        context: Float[Tensor, "batch context"],
+        future: Float[Tensor, "batch horizon"],
+        rows: Rows | None = None,
+    ) -> Tensor:
         """The family's own training loss on one batch, a scalar with gradient."""
         ...
 
@@ -67,6 +87,7 @@ class Backbone(Protocol):
         levels: tuple[float, ...],
         samples: int,
         generator: torch.Generator,
+        rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
         """Predictive quantiles in the units of `context`, float32 on the CPU; equal for equal generator states."""
         ...

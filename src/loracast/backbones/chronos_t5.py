@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
-from loracast.backbones.base import BackboneCard, Sites, check_window
+from loracast.backbones.base import BackboneCard, Rows, Sites, check_window
 from loracast.errors import BackboneError
 
 SITES = Sites(
@@ -60,7 +60,12 @@ class ChronosT5:
         """The T5 network."""
         return self._pipeline.model.model
 
-    def loss(self, context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> Tensor:
+    def loss(
+        self,
+        context: Float[Tensor, "batch context"],
+        future: Float[Tensor, "batch horizon"],
+        rows: Rows | None = None,
+    ) -> Tensor:
         """Token cross-entropy of the future under teacher forcing, mean over the observed steps of the batch.
 
         A missing context value becomes a pad token that attention does not see; a missing target is not scored. The
@@ -91,6 +96,7 @@ class ChronosT5:
         levels: tuple[float, ...],
         samples: int,
         generator: torch.Generator,
+        rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
         """Quantiles of `samples` sample paths; a horizon beyond the native one is rolled out on the median path."""
         check_window(self.card, context.shape[1])
