@@ -35,7 +35,7 @@ PLAN = Schedule(
     checkpoint_every=2,
     stages=(
         Stage(steps=3, contexts=(18, 24), horizons=(2, 8)),
-        Stage(steps=3, contexts=(32,), horizons=(4,), grain=0.1),
+        Stage(steps=3, contexts=(32,), horizons=(4,), grains=(0.1, 1.0)),
     ),
 )
 TINY = Recipe(name="tiny", seed=3, model=SHAPE, training=PLAN)

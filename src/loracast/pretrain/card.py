@@ -29,7 +29,8 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
     plan, loss = recipe.training, measured["training"]
     stages = "; ".join(
         f"{s.steps:,} steps on contexts of {min(s.contexts)}–{max(s.contexts)} and horizons of "
-        f"{min(s.horizons)}–{max(s.horizons)}" + (f" with {s.grain:g} of the corpus's noise" if s.grain != 1 else "")
+        f"{min(s.horizons)}–{max(s.horizons)}"
+        + (f" with {', '.join(f'{g:g}' for g in s.grains)} of the corpus's noise" if s.grains != (1.0,) else "")
         for s in plan.stages
     )
     lines = [

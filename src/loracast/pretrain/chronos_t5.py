@@ -62,6 +62,8 @@ def build(shape: ModelShape) -> T5ForConditionalGeneration:
         d_ff=shape.d_ff,
         num_layers=shape.num_layers,
         num_heads=shape.num_heads,
+        relative_attention_num_buckets=shape.distances,
+        relative_attention_max_distance=shape.context_length,
         feed_forward_proj="relu",
         dropout_rate=0.0,
         pad_token_id=0,
@@ -116,7 +118,8 @@ def _look_nearby(attention: T5Attention) -> None:
     The first half of the heads sees little beyond the previous step, the others look further back, the last one
     everywhere.
     """
-    reach = torch.arange(-128, 129)
+    farthest = attention.relative_attention_max_distance
+    reach = torch.arange(-farthest, farthest + 1)
     buckets = attention._relative_position_bucket(
         reach,
         bidirectional=not attention.is_decoder,
@@ -165,7 +168,8 @@ class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
         step = index // plan.batch_size
         stage, of_batch = plan.stage_of(step), np.random.default_rng((seed, 1, step))
         context, horizon = int(of_batch.choice(stage.contexts)), int(of_batch.choice(stage.horizons))
-        values = torch.from_numpy(corpora.draw(seed, index, context + horizon, stage.grain).values)[None]
+        grain = float(of_batch.choice(stage.grains))
+        values = torch.from_numpy(corpora.draw(seed, index, context + horizon, grain).values)[None]
         ids, mask, scale = self.tokenizer.context_input_transform(values[:, :context])
         labels, observed, _ = self.tokenizer._input_transform(values[:, context:], scale)
         labels[~observed] = -100

@@ -11,7 +11,11 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 class ModelShape(BaseModel):
-    """Sizes of the T5 body and of the Chronos vocabulary (limits in units of the context's mean magnitude)."""
+    """Sizes of the T5 body and of the Chronos vocabulary (limits in units of the context's mean magnitude).
+
+    `distances` is T5's number of relative position buckets: half of them (a quarter in the encoder) stand for one
+    distance each, so that a lag can be told from its neighbours.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,6 +24,7 @@ class ModelShape(BaseModel):
     d_ff: int
     num_layers: int
     num_heads: int
+    distances: int = 32
     n_tokens: int
     low_limit: float
     high_limit: float
@@ -28,9 +33,9 @@ class ModelShape(BaseModel):
 
 
 class Stage(BaseModel):
-    """A part of the run: for each of `steps` batches one context and one horizon are drawn from these.
+    """A part of the run: for each of `steps` batches one context, one horizon and one grain are drawn from these.
 
-    `grain` scales the noise that the corpus lays over its shapes (see `corpora.draw`).
+    A grain scales the noise that the corpus lays over its shapes (see `corpora.draw`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,7 +43,7 @@ class Stage(BaseModel):
     steps: int
     contexts: tuple[int, ...]
     horizons: tuple[int, ...]
-    grain: float = 1.0
+    grains: tuple[float, ...] = (1.0,)
 
 
 class Schedule(BaseModel):
