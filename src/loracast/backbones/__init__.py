@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
-from loracast.files import read_json
 
 if TYPE_CHECKING:
     from loracast.backbones.base import Backbone
@@ -26,7 +25,7 @@ class Entry:
     module: str
     location: str | Path
     licence: str
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, Any]
 
     @property
     def family(self) -> str:
@@ -38,6 +37,12 @@ def _chronos_t5(size: str, d_model: int, d_ff: int, layers: int, heads: int) -> 
     # Ansari et al. (TMLR 2024), section 5.2: T5-efficient bodies with a vocabulary of 4096; heads are 64 wide.
     sizes = {"d_model": d_model, "d_kv": 64, "d_ff": d_ff, "num_layers": layers, "num_heads": heads, "vocab_size": 4096}
     return Entry("loracast.backbones.chronos_t5", f"amazon/chronos-t5-{size}", "Apache-2.0", sizes)
+
+
+def _chronos_bolt(size: str, d_model: int, d_ff: int, layers: int, heads: int) -> Entry:
+    # The published config.json; encoder and decoder are equally deep.
+    sizes = {"d_model": d_model, "d_kv": 64, "d_ff": d_ff, "num_layers": layers, "num_heads": heads, "vocab_size": 2}
+    return Entry("loracast.backbones.chronos_bolt", f"amazon/chronos-bolt-{size}", "Apache-2.0", sizes)
 
 
 BACKBONES: dict[str, Entry] = {
@@ -52,6 +57,17 @@ BACKBONES: dict[str, Entry] = {
     "chronos-t5-small": _chronos_t5("small", 512, 2048, 6, 8),
     "chronos-t5-base": _chronos_t5("base", 768, 3072, 12, 12),
     "chronos-t5-large": _chronos_t5("large", 1024, 4096, 24, 16),
+    "chronos-bolt-tiny": _chronos_bolt("tiny", 256, 1024, 4, 4),
+    "chronos-bolt-mini": _chronos_bolt("mini", 384, 1536, 4, 8),
+    "chronos-bolt-small": _chronos_bolt("small", 512, 2048, 6, 8),
+    "chronos-bolt-base": _chronos_bolt("base", 768, 3072, 12, 12),
+    "chronos-2": Entry(
+        "loracast.backbones.chronos2",
+        "amazon/chronos-2",
+        "Apache-2.0",
+        # The published config.json, as the technical report (arXiv 2510.15821) sizes it: 120 million parameters.
+        {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "vocab_size": 2},
+    ),
 }
 
 # What the `architectures` and `chronos_config` of a folder's config.json say of its family.
@@ -59,6 +75,14 @@ _FOLDERS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
     (
         lambda c: "chronos_config" in c and "T5ForConditionalGeneration" in (c.get("architectures") or ()),
         "loracast.backbones.chronos_t5",
+    ),
+    (
+        lambda c: "chronos_config" in c and "ChronosBoltModelForForecasting" in (c.get("architectures") or ()),
+        "loracast.backbones.chronos_bolt",
+    ),
+    (
+        lambda c: "chronos_config" in c and "Chronos2Model" in (c.get("architectures") or ()),
+        "loracast.backbones.chronos2",
     ),
 )
 
@@ -99,13 +123,9 @@ def _module(name: str) -> Any:
 
 
 def _family_of(folder: Path) -> str:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise BackboneError(f"{folder} holds no config.json, so it is no saved backbone.")
-    try:
-        content = read_json(config)
-    except ValueError as error:
-        raise BackboneError(f"{config} is not JSON ({error}). Save or download the model again.") from error
+    from loracast.backbones.hub import read_config
+
+    content = read_config(folder)
     for fits, module in _FOLDERS:
         if fits(content):
             return module

@@ -11,38 +11,25 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from chronos import ChronosConfig, ChronosPipeline
 from chronos.chronos import ChronosModel
 from chronos.chronos import logger as chronos_logger  # named after its file, not its module
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from loracast.backbones.base import BackboneCard, Rows, Sites, check_window
+from loracast.backbones.pretrained import BAD_CONFIG, bad_config, open_network
 from loracast.errors import BackboneError
 
+FAMILY = "chronos-t5"
 SITES = Sites(
     attention=r".*\.(SelfAttention|EncDecAttention)\.[qkvo]",
     feed_forward=r".*\.DenseReluDense\.w[io]",
     norm=r".*layer_norm",
     head=r"lm_head",
-)
-_UNREADABLE = (
-    OSError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    SafetensorError,
-    AttributeError,
-    AssertionError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    ValueError,
 )
 IGNORED = -100  # the label that torch's cross-entropy skips
 
@@ -129,42 +116,17 @@ def _quiet() -> Iterator[None]:
 
 def load(name: str, location: str | Path, licence: str, revision: str | None) -> ChronosT5:
     """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
-    local = isinstance(location, Path)
+    # Not ChronosPipeline.from_pretrained: it keeps to itself which weights a file lacks, and those would be random.
+    opened = open_network(T5ForConditionalGeneration, T5Config, location, revision, FAMILY)
     try:
-        # Not ChronosPipeline.from_pretrained: it keeps to itself which weights a file lacks, and those would be random.
-        net, report = T5ForConditionalGeneration.from_pretrained(
-            str(location),
-            revision=revision,
-            dtype=torch.float32,
-            use_safetensors=True,  # nothing is unpickled
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
-        )
-        config = ChronosConfig(**net.config.chronos_config)
+        config = ChronosConfig(**opened.net.config.chronos_config)
         tokenizer = config.create_tokenizer()
-    except _UNREADABLE as error:
-        raise BackboneError(_why_not_loaded(location, revision, error)) from error
-    _refuse_other_weights(location, report)
+    except BAD_CONFIG as error:
+        raise BackboneError(bad_config(location, FAMILY, error)) from error
     if config.model_type != "seq2seq":
-        raise BackboneError(f"{location} is a causal Chronos; the family chronos-t5 is encoder-decoder only.")
-    net.eval()
-    pipeline = ChronosPipeline(tokenizer=tokenizer, model=ChronosModel(config, net))
-    return ChronosT5(_card(name, pipeline, licence, None if local else _commit(pipeline)), pipeline)
-
-
-def _refuse_other_weights(location: str | Path, report: Mapping[str, Any]) -> None:
-    """Raise BackboneError where the file has not the weights of its config: the library would make up the rest."""
-    faults = {
-        "lacks": sorted(report["missing_keys"]),
-        "has, beyond its config,": sorted(report["unexpected_keys"]),
-        "has in another shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
-    }
-    found = [f"{what} {', '.join(names[:3])} ({len(names)} in all)" for what, names in faults.items() if names]
-    if found:
-        raise BackboneError(
-            f"The weights of {location} do not belong to its config.json: the file {'; '.join(found)}. Nothing is "
-            "made up; save or download the model again."
-        )
+        raise BackboneError(f"{location} is a causal Chronos; the family {FAMILY} is encoder-decoder only.")
+    pipeline = ChronosPipeline(tokenizer=tokenizer, model=ChronosModel(config, opened.net))
+    return ChronosT5(_card(name, pipeline, licence, opened.commit), pipeline)
 
 
 def skeleton(name: str, sizes: Mapping[str, int], licence: str) -> ChronosT5:
@@ -196,28 +158,10 @@ def _card(name: str, pipeline: ChronosPipeline, licence: str, revision: str | No
     net, config = pipeline.model.model, pipeline.model.config
     return BackboneCard(
         name=name,
-        family="chronos-t5",
+        family=FAMILY,
         parameters=sum(math.prod(p.shape) for p in net.parameters()),
         context=config.context_length,
         horizon=config.prediction_length,
         licence=licence,
         revision=revision,
-    )
-
-
-def _commit(pipeline: ChronosPipeline) -> str | None:
-    return getattr(pipeline.model.model.config, "_commit_hash", None)
-
-
-def _why_not_loaded(location: str | Path, revision: str | None, error: Exception) -> str:
-    where = f"{location}" + (f" at revision {revision}" if revision else "")
-    if isinstance(location, Path):
-        return (
-            f"{where} cannot be loaded as a Chronos-T5: {error}. The folder must hold config.json (with a "
-            "chronos_config block) and model.safetensors, as `save_pretrained` writes them."
-        )
-    return (
-        f"{where} is neither in the local cache nor to be had from the Hub: {str(error).splitlines()[0]} With a "
-        f"connection, run `hf download {location}` once; without one, copy the cache or the model's folder here and "
-        "give its path. HF_HOME says where the cache is, HF_ENDPOINT names a private Hub."
     )
