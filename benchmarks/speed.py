@@ -23,6 +23,7 @@ from loracast.data.mimic3 import read_mimic3
 from loracast.data.simulate import simulate
 from loracast.data.split import split_patients
 from loracast.data.windows import cut_windows
+from loracast.forecast import rows_of
 from loracast.methods import METHODS, attach
 from loracast.series import LEVELS
 
@@ -57,20 +58,23 @@ def main() -> None:
         )
         windows = cut_windows(table, sides, WindowSpec(), work / "windows")
         context, future = map(torch.from_numpy, windows.train.batch(slice(0, 32)))
+        rows = rows_of(windows.train, slice(0, 32))
         found = {"windows": sum(windows.meta["counts"].values()), "build_windows_seconds": build}
         for name, method in METHODS.items():
             backbone = load_backbone(arguments.backbone)
             attach(backbone, ArmSpec(backbone=arguments.backbone, method=name))
             if method.trains:
                 found[f"{name}_step_milliseconds_batch_32"] = 1000 * median_seconds(
-                    lambda backbone=backbone: backbone.loss(context, future).backward(), arguments.repeats
+                    lambda backbone=backbone: backbone.loss(context, future, rows).backward(), arguments.repeats
                 )
         backbone = load_backbone(arguments.backbone)
         generator = torch.Generator().manual_seed(0)
         found["forecast_milliseconds_per_window"] = (
             1000
             * median_seconds(
-                lambda: backbone.forecast(context, 36, levels=LEVELS, samples=arguments.samples, generator=generator),
+                lambda: backbone.forecast(
+                    context, 36, levels=LEVELS, samples=arguments.samples, generator=generator, rows=rows
+                ),
                 arguments.repeats,
             )
             / len(context)

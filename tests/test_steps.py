@@ -39,7 +39,7 @@ def adapter(vitals: Table, tiny: Path, tmp_path_factory: pytest.TempPathFactory)
 def test_adapting_saves_one_folder_and_clears_up_behind_it(adapter):
     assert [path.name for path in adapter.parent.iterdir()] == ["adapter"]
     card = adapters.read_card(adapter)
-    assert card["window"] == {"context": 24, "horizon": 6, "step_seconds": 3600}
+    assert card["window"] == {"context": 24, "horizon": 6, "step_seconds": 3600, "joint": False}
     assert card["signals"] == {"heart_rate": "1/min", "map": "mmHg"}
     assert card["trainable_parameters"] == 24 * 2 * 32
     assert card["validation_loss"] <= card["validation_loss_at_start"]

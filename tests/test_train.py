@@ -12,6 +12,7 @@ import torch
 from transformers import set_seed
 
 from loracast.backbones import load_backbone
+from loracast.backbones.base import Rows
 from loracast.config import ArmSpec, SplitSpec, TrainSpec, WindowSpec
 from loracast.data.frame import patients_of
 from loracast.data.split import split_patients
@@ -150,12 +151,12 @@ tiny, windows, folder, method = sys.argv[1:]
 arm = attached(Path(tiny), method)
 whole, calls = arm.backbone.loss, 0
 
-def loss(context, future):
+def loss(context, future, rows):
     global calls
     calls += arm.backbone.net.training
     if calls == 9:
         os.kill(os.getpid(), signal.SIGKILL)
-    return whole(context, future)
+    return whole(context, future, rows)
 
 arm.backbone.loss = loss
 train(arm, open_windows(Path(windows)), Path(folder))
@@ -210,12 +211,12 @@ def _stopped_after(arm: Attached, step: int) -> Attached:
     whole = arm.backbone.loss
     calls = 0
 
-    def loss(context: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
+    def loss(context: torch.Tensor, future: torch.Tensor, rows: Rows) -> torch.Tensor:
         nonlocal calls
         calls += arm.backbone.net.training
         if calls > step:
             raise KeyboardInterrupt
-        return whole(context, future)
+        return whole(context, future, rows)
 
     arm.backbone.loss = loss
     return arm

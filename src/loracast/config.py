@@ -82,6 +82,8 @@ class WindowSpec(_Frozen):
     """Least share of the context that must be measured."""
     min_target_observed: Share = 0.5
     """Least share of the horizon that must be measured."""
+    joint: bool = False
+    """Start windows at the same times in all signals of a stay, so that a backbone that can reads them together."""
 
     def resolved(self, step_seconds: int) -> "WindowSpec":
         """The same windows with every length filled in for a grid of `step_seconds`.

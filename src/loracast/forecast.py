@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from loracast.backbones.base import Backbone
+from loracast.backbones.base import Backbone, Rows
 from loracast.baselines.naive import BASELINES
 from loracast.config import ForecastSpec
 from loracast.data.windows import WindowSet
 from loracast.series import LEVELS, Forecast
 
-Forecaster = Callable[[Float[np.ndarray, "window context"], WindowSet], Forecast]
+Forecaster = Callable[[Float[np.ndarray, "window context"], WindowSet, slice], Forecast]
+"""Contexts, the set that they are of, and which rows of it they are."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,35 @@ class Batch:
 def naive(name: str) -> Forecaster:
     """The baseline `name` as a forecaster."""
     forecast = BASELINES[name].forecast
-    return lambda context, windows: forecast(context, windows.horizon, windows.season)
+    return lambda context, windows, _: forecast(context, windows.horizon, windows.season)
 
 
 def pretrained(backbone: Backbone, spec: ForecastSpec) -> Forecaster:
     """A backbone, adapted or not, as a forecaster; every batch continues one seeded stream of draws."""
     generator = torch.Generator().manual_seed(spec.seed)
 
-    def forecast(context: Float[np.ndarray, "window context"], windows: WindowSet) -> Forecast:
+    def forecast(context: Float[np.ndarray, "window context"], windows: WindowSet, rows: slice) -> Forecast:
         quantiles = backbone.forecast(
-            torch.from_numpy(context), windows.horizon, levels=LEVELS, samples=spec.samples, generator=generator
+            torch.from_numpy(context),
+            windows.horizon,
+            levels=LEVELS,
+            samples=spec.samples,
+            generator=generator,
+            rows=rows_of(windows, rows),
         )
         return Forecast(quantiles.numpy())
 
     return forecast
+
+
+def rows_of(windows: WindowSet, rows: slice) -> Rows:
+    """What a backbone may know of these windows besides their values."""
+    group = windows.numbers(rows)
+    return Rows(
+        torch.from_numpy(windows.starts(rows)),
+        windows.step_seconds,
+        None if group is None else torch.from_numpy(group),
+    )
 
 
 def forecast_batches(
@@ -53,7 +69,7 @@ def forecast_batches(
     slices = list(windows.batches(batch_size))
     for rows in tqdm(slices, desc=label, unit="batch", leave=False, disable=not progress):
         context, future = windows.batch(rows)
-        yield Batch(rows, context, future, forecaster(context, windows))
+        yield Batch(rows, context, future, forecaster(context, windows, rows))
 
 
 def forecast_windows(

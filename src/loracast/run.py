@@ -161,7 +161,7 @@ def adapter_facts(windows: Windows, curve: Curve, seed: int, split: SplitSpec) -
     return {
         "seed": seed,
         "split": split.model_dump(mode="json"),
-        "window": {key: meta[key] for key in ("context", "horizon", "step_seconds")},
+        "window": {key: meta[key] for key in ("context", "horizon", "step_seconds", "joint")},
         "signals": {name: meta["units"][name] for name in meta["signals"]},
         "levels": list(LEVELS),
         "data": {

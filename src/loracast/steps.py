@@ -13,7 +13,7 @@ from transformers import set_seed
 
 from loracast.adapter import base_digest, load_adapter, read_card, save_adapter
 from loracast.backbones import BACKBONES, load_backbone
-from loracast.backbones.base import check_window
+from loracast.backbones.base import Rows, check_window
 from loracast.baselines.naive import BASELINES
 from loracast.checks import run_checks
 from loracast.config import ArmSpec, ForecastSpec, SplitSpec, TrainSpec, WindowSpec, parse
@@ -123,6 +123,11 @@ def forecast_table(
                 levels=LEVELS,
                 samples=settings.samples,
                 generator=generator,
+                rows=Rows(
+                    torch.from_numpy(tails.starts(table.step_seconds)),
+                    table.step_seconds,
+                    torch.from_numpy(tails.groups()) if spec.joint else None,
+                ),
             )
             part = tails.with_quantiles(quantiles.numpy(), LEVELS, table.step_seconds)
             writer = writer or pq.ParquetWriter(temporary, part.schema)
@@ -251,7 +256,7 @@ def _fits_adapter(spec: WindowSpec, card: Mapping[str, Any], table: Table) -> Wi
             f"The adapter was trained on {', '.join(card['signals'])}; {table.path.name} also holds "
             f"{', '.join(strange)}. Read the table with the adapter's signals only, or adapt to these too."
         )
-    filled = {key: getattr(spec, key) or own[key] for key in ("context", "horizon")}
+    filled = {key: getattr(spec, key) or own[key] for key in ("context", "horizon", "joint")}
     return spec.model_copy(update=filled)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
@@ -25,6 +25,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import SchedulerType
 
 from loracast.adapter import tensor_digest
+from loracast.backbones.base import Rows
 from loracast.config import TrainSpec
 from loracast.data.windows import WindowSet
 from loracast.errors import TrainingError
@@ -52,24 +53,45 @@ class Curve:
 class _Loss(nn.Module):
     """The backbone's loss as a module, which is what the Trainer optimizes."""
 
-    def __init__(self, attached: Attached) -> None:
+    def __init__(self, attached: Attached, step_seconds: int) -> None:
         super().__init__()
         self.net = attached.backbone.net
         self._attached = attached
+        self._step_seconds = step_seconds
 
-    def forward(self, context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> Any:
-        return {"loss": self._attached.backbone.loss(context, future)}
+    def forward(
+        self,
+        context: Float[Tensor, "batch context"],
+        future: Float[Tensor, "batch horizon"],
+        start: Int[Tensor, " batch"],
+        group: Int[Tensor, " batch"] | None = None,
+    ) -> Any:
+        rows = Rows(start, self._step_seconds, group)
+        return {"loss": self._attached.backbone.loss(context, future, rows)}
 
 
 class _Windows(Dataset[dict[str, Tensor]]):
+    """A training example: a window, or the windows of a group where they are joint."""
+
     def __init__(self, windows: WindowSet) -> None:
         self.windows = windows
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return self.windows.groups
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(values) for name, values in self.windows[i].items()}
+        rows = self.windows.group(i)
+        context, future = self.windows.batch(rows)
+        parts = {"context": context, "future": future, "start": self.windows.starts(rows)}
+        return {name: torch.from_numpy(part) for name, part in parts.items()}
+
+    def together(self, examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """A batch of examples, their windows end to end."""
+        batch = {name: torch.cat([example[name] for example in examples]) for name in examples[0]}
+        if self.windows.joint:
+            sizes = torch.tensor([len(example["start"]) for example in examples])
+            batch["group"] = torch.repeat_interleave(torch.arange(len(examples)), sizes)
+        return batch
 
 
 class _Trainer(Trainer):
@@ -229,12 +251,14 @@ def _trainer(
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
     )
+    examples = _Windows(train)
     trainer = _Trainer(
         attached.trainable,
-        model=_Loss(attached),
+        model=_Loss(attached, train.step_seconds),
         args=arguments,
-        train_dataset=_Windows(train),
+        train_dataset=examples,
         eval_dataset=_Windows(validation),
+        data_collator=examples.together,
         callbacks=[_KeepBest(attached.trainable, folder, spec.patience)],
     )
     for shown in (PrinterCallback, ProgressCallback):

@@ -1,9 +1,13 @@
 """Windows second: each lies in one series, on its patient's side, and holds what the table holds."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +15,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from loracast.config import SplitSpec, WindowSpec
-from loracast.data.frame import patients_of
+from loracast.data.frame import open_table, patients_of
 from loracast.data.split import SIDES, split_patients
 from loracast.data.stream import series_of
 from loracast.data.windows import cut_windows, open_windows
@@ -19,7 +23,7 @@ from loracast.errors import DataError
 from loracast.series import Table
 from loracast.train import _Windows
 
-from ..conftest import write_long
+from ..conftest import START, write_long
 
 SPEC = WindowSpec(context=24, horizon=6, stride=5)
 
@@ -144,11 +148,79 @@ def test_the_order_of_batches_does_not_depend_on_the_number_of_workers(vitals, t
 
     def batches(workers: int) -> list[dict[str, torch.Tensor]]:
         shuffled = torch.Generator().manual_seed(3)
-        return list(DataLoader(_Windows(train), 16, shuffle=True, num_workers=workers, generator=shuffled))
+        examples = _Windows(train)
+        return list(
+            DataLoader(
+                examples, 16, shuffle=True, num_workers=workers, generator=shuffled, collate_fn=examples.together
+            )
+        )
 
     for one, other in zip(batches(0), batches(2), strict=True):
         for name in one:
             assert torch.equal(one[name].nan_to_num(-1), other[name].nan_to_num(-1))
+
+
+def test_every_window_knows_when_it_starts(vitals, tmp_path):
+    windows = cut_windows(vitals, sides_of(vitals), SPEC, tmp_path / "w")
+    began = int((START - datetime(1970, 1, 1)).total_seconds())
+    for side, row, _, _, _, step in origins(vitals, windows):
+        assert windows.side(side).starts(slice(row, row + 1)).tolist() == [began + 3600 * step]
+
+
+@pytest.fixture
+def ragged(tmp_path) -> Table:
+    """Four stays whose two signals begin at different hours, and where one of them is often missing."""
+    rng = np.random.default_rng(0)
+    rows = {}
+    for number in range(4):
+        for signal, late in (("heart_rate", 0), ("map", 3 + number)):
+            values = rng.normal(80, 5, 60).tolist()
+            values[1:late] = [None] * max(0, late - 1)
+            rows[f"p{number}", f"s{number}", signal] = values[late:] if signal == "map" else values
+    table = write_long(tmp_path / "ragged.parquet", rows)
+    frame = pq.read_table(table.path).to_pandas()
+    late = frame.groupby("series")["value"].transform("size")
+    frame.loc[frame["signal"] == "map", "time"] += pd.to_timedelta(60 - late, unit="h")
+    pq.write_table(pa.Table.from_pandas(frame, schema=pq.read_schema(table.path), preserve_index=False), table.path)
+    return open_table(table.path)
+
+
+def test_joint_windows_of_a_stay_start_together_and_stand_beside_each_other(ragged, tmp_path):
+    spec = WindowSpec(context=24, horizon=6, stride=5, joint=True)
+    windows = cut_windows(ragged, sides_of(ragged), spec, tmp_path / "w")
+    for side in SIDES:
+        found = windows.side(side)
+        assert found.groups < len(found)
+        for i in range(found.groups):
+            rows = found.group(i)
+            assert len(set(found.patient[rows])) == len(set(found.starts(rows))) == 1
+            assert sorted(set(found.signal[rows])) == list(found.signal[rows])
+            assert (found.starts(rows) // 3600 % 5 == 0).all()
+        pairs = {(p, s) for p, s in zip(found.patient, found.starts(slice(None)), strict=True)}
+        assert len(pairs) == found.groups, "no group is torn apart"
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 1000])
+def test_batches_and_choices_of_joint_windows_take_whole_groups(ragged, tmp_path, size):
+    spec = WindowSpec(context=24, horizon=6, stride=5, joint=True)
+    train = cut_windows(ragged, sides_of(ragged), spec, tmp_path / "w").train
+    slices = list(train.batches(size))
+    assert [rows.start for rows in slices] == [0, *(rows.stop for rows in slices[:-1])]
+    assert slices[-1].stop == len(train)
+    numbers = [set(train.numbers(rows)) for rows in slices]
+    assert sum(map(len, numbers)) == len(set.union(*numbers)) == train.groups
+    few = train.some(6, seed=0)
+    assert {tuple(row) for row in few.index} <= {tuple(row) for row in train.index}
+    assert few.groups == 6 * train.groups // len(train)
+
+
+def test_a_training_batch_of_joint_windows_numbers_its_groups(ragged, tmp_path):
+    spec = WindowSpec(context=24, horizon=6, stride=5, joint=True)
+    examples = _Windows(cut_windows(ragged, sides_of(ragged), spec, tmp_path / "w").train)
+    batch = examples.together([examples[i] for i in range(3)])
+    sizes = [len(examples[i]["start"]) for i in range(3)]
+    assert batch["group"].tolist() == [i for i, size in enumerate(sizes) for _ in range(size)]
+    assert batch["context"].shape == (sum(sizes), 24)
 
 
 def test_values_and_indices_are_mapped_not_read(vitals, tmp_path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,15 @@ class One:
     signal: str
     last_time: datetime
     values: Float[np.ndarray, " time"]
+
+    def seconds_of_first(self, step_seconds: int) -> int:
+        """Time of the first value, in seconds since 1970 (wall clock of the data, no zone)."""
+        return seconds(self.last_time) - (len(self.values) - 1) * step_seconds
+
+
+def seconds(time: datetime) -> int:
+    """A time without a zone, in whole seconds since 1970."""
+    return (time - datetime(1970, 1, 1)) // timedelta(seconds=1)
 
 
 def series_of(table: Table) -> Iterator[One]:

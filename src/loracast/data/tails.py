@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from loracast.data.stream import One, series_of
+from loracast.data.stream import One, seconds, series_of
 from loracast.series import Table
 
 
@@ -18,6 +18,16 @@ class Tails:
 
     series: list[One]
     context: Float[np.ndarray, "series context"]
+
+    def starts(self, step_seconds: int) -> Int[np.ndarray, " series"]:
+        """Time of the first context step (padding included), in seconds since 1970."""
+        before = (self.context.shape[1] - 1) * step_seconds
+        return np.array([seconds(one.last_time) - before for one in self.series], np.int64)
+
+    def groups(self) -> Int[np.ndarray, " series"]:
+        """A number for each series, equal for signals of one stay that end at the same time."""
+        ends = [(one.patient, one.stay, one.last_time) for one in self.series]
+        return np.array([ends.index(end) for end in ends], np.int64)
 
     def with_quantiles(
         self, quantiles: Float[np.ndarray, "series horizon level"], levels: tuple[float, ...], step_seconds: int
@@ -37,13 +47,13 @@ class Tails:
 
 
 def tails_of(table: Table, context: int, size: int) -> Iterator[Tails]:
-    """Yield the last `context` values of every series, at most `size` series at a time."""
+    """Yield the last `context` values of every series, some `size` series at a time: those of a stay together."""
     part: list[One] = []
     for one in series_of(table):
-        part.append(One(one.patient, one.stay, one.series, one.signal, one.last_time, one.values[-context:]))
-        if len(part) == size:
+        if len(part) >= size and one.stay != part[-1].stay:
             yield _padded(part, context)
             part = []
+        part.append(One(one.patient, one.stay, one.series, one.signal, one.last_time, one.values[-context:]))
     if part:
         yield _padded(part, context)
 

@@ -1,16 +1,21 @@
 """Windows second: cut on a grid, kept on disk, sampled through a memory map.
 
 A store is a folder: `values.f32` (all series end to end, NaN = not observed), one `SIDE.i64` a side of the split
-(a row a window: offset of its first value, patient code, signal code) and `windows.json`. Building it needs the
-memory of one series, sampling it the memory of one batch. The rows stand in the order of the table, so that an
-index means the same window on every machine and with any number of workers.
+(a row a window: offset of its first value, patient code, signal code, time of its first value) and `windows.json`.
+Building it needs the memory of one stay, sampling it the memory of one batch. The rows stand in the order of the
+table, so that an index means the same window on every machine and with any number of workers.
+
+Joint windows start at the same times in every signal of a stay and stand beside each other: a group. A batch, a
+training example and a choice then take whole groups, so that a backbone can read the signals of a patient together.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,7 +27,7 @@ from loracast.errors import DataError
 from loracast.files import digest, read_json, write_json, written
 from loracast.series import Table
 
-COLUMNS = ("offset", "patient", "signal")
+COLUMNS = ("offset", "patient", "signal", "start")
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,34 @@ class WindowSet:
     """
 
     values: Float[np.ndarray, " value"]
-    index: Int[np.ndarray, "window 3"]
+    index: Int[np.ndarray, "window 4"]
     context: int
     horizon: int
     season: int
     step_seconds: int
     signals: tuple[str, ...]
     units: Mapping[str, str]
+    joint: bool = False
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @cached_property
+    def _firsts(self) -> Int[np.ndarray, " group"]:
+        """Row of the first window of every group; of joint windows only, elsewhere a group is a row."""
+        patient_and_start = np.asarray(self.index)[:, [1, 3]]
+        return np.flatnonzero(np.r_[True, (np.diff(patient_and_start, axis=0) != 0).any(axis=1)][: len(self)])
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are: stays × starts where windows are joint, windows elsewhere."""
+        return len(self._firsts) if self.joint else len(self)
+
+    def group(self, i: int) -> slice:
+        """The rows of group `i`."""
+        if not self.joint:
+            return slice(i, i + 1)
+        return slice(int(self._firsts[i]), int(self._firsts[i + 1]) if i + 1 < self.groups else len(self))
 
     def __getitem__(self, i: int) -> dict[str, Float[np.ndarray, " step"]]:
         """Window `i` as float32 `context` and `future`."""
@@ -61,9 +84,25 @@ class WindowSet:
         return cut[:, : self.context], cut[:, self.context :]
 
     def batches(self, size: int) -> Iterator[slice]:
-        """Slices of at most `size` windows, in order."""
-        for start in range(0, len(self), size):
-            yield slice(start, min(start + size, len(self)))
+        """Slices of at most `size` windows, in order, of whole groups (one group at least, however large)."""
+        start = 0
+        while start < len(self):
+            stop = min(start + size, len(self))
+            if self.joint and stop < len(self):
+                at = int(np.searchsorted(self._firsts, stop, side="right")) - 1
+                if self._firsts[at] <= start:
+                    at += 1
+                stop = int(self._firsts[at]) if at < self.groups else len(self)
+            yield slice(start, stop)
+            start = stop
+
+    def starts(self, rows: slice) -> Int[np.ndarray, " window"]:
+        """Time of the first context step of these windows, in seconds since 1970."""
+        return np.array(self.index[rows, 3])
+
+    def numbers(self, rows: slice) -> Int[np.ndarray, " window"] | None:
+        """A number for the group of each of these windows; None where every window stands alone."""
+        return np.searchsorted(self._firsts, np.arange(len(self))[rows], side="right") if self.joint else None
 
     @property
     def patient(self) -> Int[np.ndarray, " window"]:
@@ -76,24 +115,19 @@ class WindowSet:
         return np.asarray(self.index[:, 2])
 
     def some(self, count: int, seed: int) -> "WindowSet":
-        """These windows, or a seeded choice of `count` of them in the same order where there are more."""
+        """These windows, or a seeded choice of (about) `count` of them, by whole groups, in the same order."""
         if len(self) <= count:
             return self
-        chosen = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+        most = max(1, count * self.groups // len(self))
+        chosen = np.sort(np.random.default_rng(seed).choice(self.groups, most, replace=False))
+        if self.joint:
+            every = np.arange(len(self))
+            chosen = np.concatenate([every[self.group(int(i))] for i in chosen])
         return self.rows(chosen)
 
     def rows(self, chosen: Int[np.ndarray, " chosen"]) -> "WindowSet":
         """The windows with these positions."""
-        return WindowSet(
-            self.values,
-            np.asarray(self.index[chosen]),
-            self.context,
-            self.horizon,
-            self.season,
-            self.step_seconds,
-            self.signals,
-            self.units,
-        )
+        return replace(self, index=np.asarray(self.index[chosen]))
 
 
 @dataclass(frozen=True)
@@ -131,6 +165,7 @@ class Windows:
             self.meta["step_seconds"],
             tuple(self.meta["signals"]),
             self.meta["units"],
+            self.meta["joint"],
         )
 
     def patients(self) -> dict[str, set[int]]:
@@ -161,18 +196,25 @@ def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: P
         with ExitStack() as stack:
             values_file = stack.enter_context((folder / "values.f32").open("wb"))
             files = {side: stack.enter_context((folder / f"{side}.i64").open("wb")) for side in SIDES}
-            for one in series_of(table):
-                values = one.values
-                counts["series"] += 1
-                if len(values) < spec.context + spec.horizon:
-                    counts["series_too_short"] += 1
-                    continue
-                starts = _starts(values, spec, counts)
+            for _, stay in groupby(series_of(table), key=lambda one: (one.patient, one.stay)):
+                found: list[Int[np.ndarray, "window 4"]] = []
+                for one in stay:
+                    counts["series"] += 1
+                    if len(one.values) < spec.context + spec.horizon:
+                        counts["series_too_short"] += 1
+                        continue
+                    first = one.seconds_of_first(table.step_seconds)
+                    starts = _starts(one.values, spec, counts, skipped=_skipped(first, spec, table.step_seconds))
+                    codes_of = np.full((len(starts), 2), (codes[one.patient], table.signals.index(one.signal)))
+                    found.append(np.column_stack([starts + offset, codes_of, first + starts * table.step_seconds]))
+                    values_file.write(one.values.tobytes())
+                    offset += len(one.values)
+                rows = np.concatenate(found) if found else np.empty((0, len(COLUMNS)))
+                if spec.joint:
+                    rows = rows[np.lexsort((rows[:, 2], rows[:, 3]))]
                 side = sides[one.patient]
-                kept[side] += len(starts)
-                _append(files[side], starts + offset, codes[one.patient], table.signals.index(one.signal))
-                values_file.write(values.tobytes())
-                offset += len(values)
+                kept[side] += len(rows)
+                files[side].write(rows.astype(np.int64).tobytes())
         meta = _meta(table, sides, spec, counts, kept)
         _refuse_empty(kept, counts, spec)
         write_json(folder / "windows.json", meta)
@@ -186,11 +228,19 @@ def open_windows(folder: Path) -> Windows:
     return Windows(folder, read_json(folder / "windows.json"))
 
 
-def _starts(values: Float[np.ndarray, " time"], spec: WindowSpec, counts: dict[str, int]) -> Int[np.ndarray, " window"]:
+def _skipped(first: int, spec: WindowSpec, step_seconds: int) -> int:
+    """Steps before the first window: none, or for joint windows up to the next start that all signals share."""
+    assert spec.stride is not None
+    return -(first // step_seconds) % spec.stride if spec.joint else 0
+
+
+def _starts(
+    values: Float[np.ndarray, " time"], spec: WindowSpec, counts: dict[str, int], *, skipped: int
+) -> Int[np.ndarray, " window"]:
     """First steps of the windows of one series that are observed well enough; counts the others."""
     assert spec.context is not None
     assert spec.horizon is not None
-    starts = np.arange(0, len(values) - spec.context - spec.horizon + 1, spec.stride)
+    starts = np.arange(skipped, len(values) - spec.context - spec.horizon + 1, spec.stride)
     seen = np.concatenate([[0], np.cumsum(~np.isnan(values))])
     in_context = seen[starts + spec.context] - seen[starts]
     in_target = seen[starts + spec.context + spec.horizon] - seen[starts + spec.context]
@@ -201,11 +251,6 @@ def _starts(values: Float[np.ndarray, " time"], spec: WindowSpec, counts: dict[s
     counts["target_too_sparse"] += int((rich_context & ~rich_target).sum())
     kept: Int[np.ndarray, " window"] = starts[rich_context & rich_target]
     return kept
-
-
-def _append(file: BinaryIO, offsets: Int[np.ndarray, " window"], patient: int, signal: int) -> None:
-    rows = np.column_stack([offsets, np.full(len(offsets), patient), np.full(len(offsets), signal)])
-    file.write(rows.astype(np.int64).tobytes())
 
 
 def _meta(
