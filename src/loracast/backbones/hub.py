@@ -66,7 +66,7 @@ class _Patience(tqdm):
     def update(self, n: float | None = 1) -> bool | None:
         self.restarts += n is not None and n < 0
         if self.restarts > _MOST_RESTARTS:
-            raise _NeverWholeError(f"it was broken off {self.restarts + 1} times before its end")
+            raise _NeverWholeError(f"it was broken off {self.restarts} times before its end")
         shown: bool | None = super().update(n)
         return shown
 
@@ -167,6 +167,11 @@ def _why_not_fetched(repository: str, file: str, revision: str, error: Exception
                 f"{where} is not on {hub}, or is private. Check the name; for a private one `hf auth login` or set "
                 "HF_TOKEN; HF_ENDPOINT names another Hub."
             )
+    if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+        return (
+            f"{hub} asks for a token ({error.response.status_code}) before it gives {where}. `hf auth login` or set "
+            "HF_TOKEN to one that may read it; HF_ENDPOINT names another Hub."
+        )
     if "Timeout" in type(error).__name__:
         why = (
             f"{hub} did not answer in time. Try again, or raise HF_HUB_ETAG_TIMEOUT ({constants.HF_HUB_ETAG_TIMEOUT} s"
