@@ -45,6 +45,14 @@ def _chronos_bolt(size: str, d_model: int, d_ff: int, layers: int, heads: int) -
     return Entry("loracast.backbones.chronos_bolt", f"amazon/chronos-bolt-{size}", "Apache-2.0", sizes)
 
 
+def _moirai(release: str, size: str, d_model: int, layers: int) -> Entry:
+    # Woo et al. (ICML 2024) in three sizes; both releases share them, as they share patch sizes and components.
+    location = f"Salesforce/moirai-{release}-R-{size}"
+    return Entry("loracast.backbones.moirai", location, "CC-BY-NC-4.0", {"d_model": d_model, "num_layers": layers})
+
+
+_MOIRAI_SIZES = (("small", 384, 6), ("base", 768, 12), ("large", 1024, 24))
+
 BACKBONES: dict[str, Entry] = {
     "chronos-t5-nano": Entry(
         "loracast.backbones.chronos_t5",
@@ -68,6 +76,11 @@ BACKBONES: dict[str, Entry] = {
         # The published config.json, as the technical report (arXiv 2510.15821) sizes it: 120 million parameters.
         {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "vocab_size": 2},
     ),
+    **{
+        f"moirai-{release}-R-{size}": _moirai(release, size, d_model, layers)
+        for release in ("1.0", "1.1")
+        for size, d_model, layers in _MOIRAI_SIZES
+    },
 }
 
 # What the `architectures` and `chronos_config` of a folder's config.json say of its family.
@@ -84,6 +97,7 @@ _FOLDERS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
         lambda c: "chronos_config" in c and "Chronos2Model" in (c.get("architectures") or ()),
         "loracast.backbones.chronos2",
     ),
+    (lambda c: "distr_output" in c and "patch_sizes" in c, "loracast.backbones.moirai"),
 )
 
 
