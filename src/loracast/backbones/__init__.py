@@ -76,6 +76,10 @@ BACKBONES: dict[str, Entry] = {
         # The published config.json, as the technical report (arXiv 2510.15821) sizes it: 120 million parameters.
         {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "vocab_size": 2},
     ),
+    # Its published shape is what `LagLlamaConfig` has as defaults.
+    "lag-llama": Entry(
+        "loracast.backbones.lag_llama", "time-series-foundation-models/Lag-Llama", "Apache-2.0", {"n_layer": 8}
+    ),
     **{
         f"moirai-{release}-R-{size}": _moirai(release, size, d_model, layers)
         for release in ("1.0", "1.1")
@@ -97,6 +101,7 @@ _FOLDERS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
         lambda c: "chronos_config" in c and "Chronos2Model" in (c.get("architectures") or ()),
         "loracast.backbones.chronos2",
     ),
+    (lambda c: "lags_seq" in c, "loracast.backbones.lag_llama"),
     (lambda c: "distr_output" in c and "patch_sizes" in c, "loracast.backbones.moirai"),
 )
 
@@ -112,7 +117,7 @@ def load_backbone(name: str, *, revision: str | None = None) -> "Backbone":
         short = next(n for n, e in BACKBONES.items() if e is entry)
         return _module(entry.module).load(short, entry.location, entry.licence, revision)  # type: ignore[no-any-return]
     folder = Path(name)
-    if folder.is_dir():
+    if folder.is_dir() or (folder.suffix == ".ckpt" and folder.is_file()):
         return _module(_family_of(folder)).load(folder.name, folder, "as the folder's model card says", None)  # type: ignore[no-any-return]
     raise BackboneError(
         f"No backbone {name!r}: it is neither a known name nor a folder. Known: {', '.join(BACKBONES)} "
@@ -139,6 +144,8 @@ def _module(name: str) -> Any:
 def _family_of(folder: Path) -> str:
     from loracast.backbones.hub import read_config
 
+    if folder.is_file() or ((folder / "lag-llama.ckpt").is_file() and not (folder / "config.json").is_file()):
+        return "loracast.backbones.lag_llama"  # the one family that is published as a checkpoint
     content = read_config(folder)
     for fits, module in _FOLDERS:
         if fits(content):
