@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table as Grid
 
 import loracast
 from loracast.terminal import folder_out, not_itself, run_command, say, show, table_out
@@ -180,35 +179,30 @@ def params(
 
     Example: loracast params --backbone chronos-t5-base --method lora --rank 2
     """
-    from loracast.backbones import skeleton
+    from loracast.backbones.catalogue import trained_numbers, trained_table
     from loracast.config import ArmSpec, parse
-    from loracast.methods import attach
 
-    spec = parse(ArmSpec, {"backbone": backbone, "method": method, "rank": rank, "alpha": alpha}, "The command")
-    net = skeleton(backbone)
-    attached = attach(net, spec)
-    row = {
-        "backbone": net.card.name,
-        "method": method,
-        "rank": rank if method == "lora" else None,
-        "trainable_parameters": attached.trainable_parameters,
-        "total_parameters": net.card.parameters,
-    }
+    asked = {"backbone": backbone, "method": method, "rank": rank, "alpha": alpha}
+    row = trained_numbers(parse(ArmSpec, asked, "The command"))
     if as_json:
         print(json.dumps(row))
-        return
-    share = attached.trainable_parameters / net.card.parameters
-    grid = Grid("backbone", "method", "rank", "trained numbers", "numbers in the backbone", "share")
-    rank_text = "" if row["rank"] is None else str(rank)
-    grid.add_row(
-        net.card.name,
-        method,
-        rank_text,
-        f"{attached.trainable_parameters:,}",
-        f"{net.card.parameters:,}",
-        f"{share:.3%}",
-    )
-    show(grid)
+    else:
+        show(trained_table(row))
+
+
+@app.command()
+def backbones(as_json: AsJson = False) -> None:
+    """List what can be adapted. Sizes, licences, and whether the weights are here; offline.
+
+    Example: loracast backbones
+    """
+    from loracast.backbones.catalogue import catalogue, catalogue_table
+
+    rows = catalogue()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        show(catalogue_table(rows))
 
 
 @app.command()

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     XetDownloadError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils.tqdm import tqdm
 from safetensors import SafetensorError
 from torch import Tensor
@@ -40,6 +41,7 @@ _NOT_FETCHED = (_HTTP_ERROR, OSError, RuntimeError, ValueError, XetDownloadError
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MOST_RESTARTS = 2
+WEIGHT_SUFFIXES = (".safetensors", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _file_of(repository: str, file: str, revision: str) -> Path:
     try:
         if constants.HF_HUB_OFFLINE:
             return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
-        if not _is_cached(repository, file, revision):
+        if not _holds(repository, file, revision):
             # Asked first: hf_hub_download would wait for a Hub that does not answer for minutes, not seconds.
             url = hf_hub_url(repository, file, revision=revision, endpoint=constants.ENDPOINT)
             get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -109,12 +111,18 @@ def _file_of(repository: str, file: str, revision: str) -> Path:
         raise BackboneError(_why_not_fetched(repository, file, revision, error)) from error
 
 
-def _is_cached(repository: str, file: str, revision: str) -> bool:
+def _holds(repository: str, file: str, revision: str) -> bool:
     try:
         hf_hub_download(repository, file, revision=revision, local_files_only=True)
     except LocalEntryNotFoundError:
         return False
     return True
+
+
+def is_cached(repository: str) -> bool:
+    """Whether the cache holds weights of a repository, of whichever commit; asks nobody."""
+    snapshots = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots"
+    return any(file.suffix in WEIGHT_SUFFIXES and file.exists() for file in snapshots.glob("*/*"))
 
 
 def _check_hash(path: Path, repository: str) -> None:
