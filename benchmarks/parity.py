@@ -64,13 +64,13 @@ def compare(family: str, folder: Path, tolerance: float) -> bool:
     return within
 
 
-def main() -> int:
+def main(given: list[str] | None = None) -> int:
     """Parse, compare, and say by the exit status how it went."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tolerance", type=float, default=1e-5)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     try:
         return 0 if compare(arguments.family, arguments.folder, arguments.tolerance) else 1
     except UNREADABLE as error:
