@@ -76,6 +76,8 @@ class StoredTensor:
 
     def read(self) -> Tensor:
         """The values, on the CPU; raises BackboneError where they are damaged."""
+        if not math.prod(self.shape):
+            return torch.empty(self.shape, dtype=self.dtype)
         flat = torch.frombuffer(self._bytes(), dtype=self.dtype)
         return flat.as_strided(self.shape, self._strides, self._offset).clone(memory_format=torch.contiguous_format)
 
