@@ -8,6 +8,7 @@ scored, or a seeded choice of --windows of them: nothing was trained on these da
 """
 
 import argparse
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -30,16 +31,7 @@ def all_windows(table: Path, spec: WindowSpec, folder: Path, most: int) -> Windo
     store = cut_windows(opened, split_patients(patients_of(opened), SplitSpec()), spec, folder)
     sides = [store.side(side) for side in SIDES]
     index = np.concatenate([np.asarray(side.index) for side in sides])
-    whole = WindowSet(
-        sides[0].values,
-        index[np.argsort(index[:, 0], kind="stable")],
-        sides[0].context,
-        sides[0].horizon,
-        sides[0].season,
-        sides[0].step_seconds,
-        sides[0].signals,
-        sides[0].units,
-    )
+    whole = dataclasses.replace(sides[0], index=index[np.argsort(index[:, 0], kind="stable")])
     return whole.some(most, seed=0)
 
 
@@ -48,10 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--recipe", default="chronos-t5-nano")
+    parser.add_argument("--recipe", help="the recipe that made the weights; the folder's name unless given")
     parser.add_argument("--windows", type=int, default=2000)
     arguments = parser.parse_args()
-    backbone, recipe = load_backbone(str(arguments.folder)), load_recipe(arguments.recipe)
+    backbone, recipe = (
+        load_backbone(str(arguments.folder)),
+        load_recipe(arguments.recipe or arguments.folder.resolve().name),
+    )
     measured = read_measured(arguments.folder)
     measured["synthetic"] = synthetic_scores(backbone, recipe.held_out_seed)
     with tempfile.TemporaryDirectory() as work:

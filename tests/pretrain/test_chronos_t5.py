@@ -9,10 +9,10 @@ from loracast.backbones import BACKBONES, load_backbone
 from loracast.files import read_json
 from loracast.pretrain import pretrain_backbone
 from loracast.pretrain.chronos_t5 import SoftLabels, build, pretrain
-from loracast.pretrain.recipe import ModelShape, Recipe, Schedule, Stage, load_recipe
+from loracast.pretrain.recipe import ChronosT5Shape, Recipe, Schedule, Stage, load_recipe
 from loracast.train import MARKER
 
-SHAPE = ModelShape(
+SHAPE = ChronosT5Shape(
     d_model=32,
     d_kv=16,
     d_ff=32,

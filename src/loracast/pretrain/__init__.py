@@ -13,12 +13,13 @@ def pretrain_backbone(recipe: str, out: Path, *, resume: bool = False, say: Call
     from loracast.backbones import load_backbone
     from loracast.errors import ConfigError
     from loracast.files import read_json
+    from loracast.pretrain import chronos_t5, own_loss
     from loracast.pretrain.card import write_card
-    from loracast.pretrain.chronos_t5 import pretrain
     from loracast.pretrain.measure import synthetic_scores
     from loracast.pretrain.recipe import load_recipe
 
     plan = load_recipe(recipe)
+    pretrain = chronos_t5.pretrain if plan.model.family == "chronos-t5" else own_loss.pretrain
     if not resume and (out / "checkpoints").exists():
         raise ConfigError(f"{out} holds a run already. Continue it with --resume, or give another --out.")
     say(f"Pretraining {plan.name}: {plan.training.steps:,} steps of {plan.training.batch_size} series")

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from loracast.files import read_json, write_json, written
-from loracast.pretrain.recipe import Recipe
+from loracast.pretrain.recipe import ChronosT5Shape, MoiraiShape, Recipe
 
 MEASURED = "measured.json"
 FLOOR = ("last-value", "seasonal-naive")
+FAMILY = {"chronos-t5": "Chronos-T5", "moirai": "MOIRAI", "lag-llama": "Lag-Llama"}
 
 
 def write_card(folder: Path, recipe: Recipe, measured: dict[str, Any]) -> Path:
@@ -26,7 +27,7 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 
 def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
-    plan, loss = recipe.training, measured["training"]
+    plan, loss, chronos = recipe.training, measured["training"], recipe.model.family == "chronos-t5"
     stages = "; ".join(
         f"{s.steps:,} steps on contexts of {min(s.contexts)}–{max(s.contexts)} and horizons of "
         f"{min(s.horizons)}–{max(s.horizons)}"
@@ -36,14 +37,14 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
     lines = [
         "---",
         "license: apache-2.0",
-        "library_name: chronos-forecasting",
+        f"library_name: {'chronos-forecasting' if chronos else 'loracast'}",
         "tags: [time-series-forecasting, synthetic-data, loracast]",
         "---",
         "",
         f"# {recipe.name}",
         "",
-        f"A small Chronos-T5 ({measured['parameters']:,} parameters) that ships with loracast, so that everything can "
-        "be tried without a download. It is no substitute for the released Chronos models.",
+        f"A small {FAMILY[recipe.model.family]} ({measured['parameters']:,} parameters) that ships with loracast, so "
+        "that everything can be tried without a download. It is no substitute for the released models of its family.",
         "",
         "## How it was made",
         "",
@@ -52,17 +53,14 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         "series, no patient, nothing of loracast's ICU simulator.",
         f"- **Recipe**: `{recipe.name}.toml`, seed {recipe.seed}: {plan.steps:,} steps of {plan.batch_size} series "
         f"({plan.steps * plan.batch_size:,} in all), AdamW at {plan.learning_rate:g}; {stages}.",
-        f"- **Loss**: token cross-entropy (labels spread by {plan.label_width:g} bins) from {loss['first']:.2f} to "
-        f"{loss['last']:.2f} (mean of the last {loss['last_over']:,} steps) "
-        f"in {loss['hours']:.1f} h on {measured['hardware']}. The curve is `loss.json`.",
-        f"- **Tokens**: {recipe.model.n_tokens} bins over ±{recipe.model.high_limit:g} mean magnitudes of the context; "
-        f"it takes contexts up to {recipe.model.context_length} and forecasts {recipe.model.prediction_length} steps "
-        "in one pass (see the recipe for the lengths it was trained on).",
+        f"- **Loss**: {_loss(recipe)} from {loss['first']:.2f} to {loss['last']:.2f} (mean of the last "
+        f"{loss['last_over']:,} steps) in {loss['hours']:.1f} h on {measured['hardware']}. The curve is `loss.json`.",
+        f"- **Shape**: {_shape(recipe)}",
         "- **Licence**: Apache-2.0.",
         "",
         "## What it is worth zero-shot",
         "",
-        "Measured with `python benchmarks/zero_shot.py`; medians of 20 sample paths; MASE with the one-step naive "
+        "Measured with `python benchmarks/zero_shot.py`; medians of 20 draws; MASE with the one-step naive "
         "error of the context as its scale.",
         "",
         *_synthetic(measured["synthetic"]),
@@ -72,13 +70,47 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         "",
         *_floor(measured),
         "",
-        "Values beyond the bins (more than "
-        f"{recipe.model.high_limit:g} times the context's mean magnitude) are clipped, and a series whose level is "
-        f"large against its changes is seen in steps of {2 * recipe.model.high_limit / recipe.model.n_tokens:.2%} "
-        "of that level.",
+        *_limits(recipe),
         "",
     ]
     return "\n".join(lines)
+
+
+def _loss(recipe: Recipe) -> str:
+    if recipe.model.family == "chronos-t5":
+        return f"token cross-entropy (labels spread by {recipe.training.label_width:g} bins)"
+    return "negative log-density of the series in its own units"
+
+
+def _shape(recipe: Recipe) -> str:
+    """What the network takes and gives, in the family's own words."""
+    model = recipe.model
+    if isinstance(model, ChronosT5Shape):
+        return (
+            f"{model.n_tokens} bins over ±{model.high_limit:g} mean magnitudes of the context; it takes contexts up to "
+            f"{model.context_length} and forecasts {model.prediction_length} steps in one pass (see the recipe for the "
+            "lengths it was trained on)."
+        )
+    if isinstance(model, MoiraiShape):
+        sizes = ", ".join(map(str, model.patch_sizes))
+        return (
+            f"patches of {sizes} steps, {model.num_layers} layers of {model.d_model}; the patch size is chosen by row."
+        )
+    return (
+        f"{len(model.lags_seq)} lags up to {max(model.lags_seq) + 1} steps back, {model.context_length} tokens, "
+        f"{model.n_layer} layers of {model.n_head * model.n_embd_per_head}."
+    )
+
+
+def _limits(recipe: Recipe) -> list[str]:
+    model = recipe.model
+    if not isinstance(model, ChronosT5Shape):
+        return []
+    return [
+        f"Values beyond the bins (more than {model.high_limit:g} times the context's mean magnitude) are clipped, and "
+        f"a series whose level is large against its changes is seen in steps of "
+        f"{2 * model.high_limit / model.n_tokens:.2%} of that level."
+    ]
 
 
 def _floor(measured: dict[str, Any]) -> list[str]:

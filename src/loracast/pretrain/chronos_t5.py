@@ -7,7 +7,6 @@ an hour stays on the plateau of the marginal distribution.
 """
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,15 @@ import torch
 from chronos import ChronosConfig
 from chronos.chronos import ChronosTokenizer
 from torch.utils.data import Dataset
-from transformers import (
-    T5Config,
-    T5ForConditionalGeneration,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import T5Config, T5ForConditionalGeneration, set_seed
 from transformers.models.t5.modeling_t5 import T5Attention, T5DenseActDense
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from loracast.files import read_json, write_json
 from loracast.pretrain import corpora
-from loracast.pretrain.recipe import ModelShape, Recipe
-from loracast.train import MARKER, MarkWhole, Progress, last_checkpoint
+from loracast.pretrain.loop import train_network
+from loracast.pretrain.recipe import ChronosT5Shape, Recipe
 
 
-def chronos_config(shape: ModelShape) -> dict[str, Any]:
+def chronos_config(shape: ChronosT5Shape) -> dict[str, Any]:
     """The `chronos_config` block that a saved model carries and `ChronosPipeline.from_pretrained` reads."""
     return {
         "tokenizer_class": "MeanScaleUniformBins",
@@ -53,7 +44,7 @@ def chronos_config(shape: ModelShape) -> dict[str, Any]:
     }
 
 
-def build(shape: ModelShape) -> T5ForConditionalGeneration:
+def build(shape: ChronosT5Shape) -> T5ForConditionalGeneration:
     """A fresh network with random weights (torch's global generator) and an ordered token embedding."""
     config = T5Config(
         vocab_size=shape.n_tokens,
@@ -89,7 +80,7 @@ EOS_MARK, START_MARK = -1, -2  # embedding dimensions that tell EOS, and the dec
 
 
 @torch.no_grad()
-def _order_embedding(net: T5ForConditionalGeneration, shape: ModelShape) -> None:
+def _order_embedding(net: T5ForConditionalGeneration, shape: ChronosT5Shape) -> None:
     """Start the tokens of values as Fourier features of their bins, and mark EOS and the decoder's start (pad)."""
     tokens = net.get_input_embeddings().weight
     frequencies = shape.d_model // 2 - 1
@@ -173,7 +164,7 @@ class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
         ids, mask, scale = self.tokenizer.context_input_transform(values[:, :context])
         labels, observed, _ = self.tokenizer._input_transform(values[:, context:], scale)
         labels[~observed] = -100
-        if horizon == self.recipe.model.prediction_length:
+        if horizon == shape_of(self.recipe).prediction_length:
             labels = torch.cat([labels, torch.full((1, 1), self.tokenizer.config.eos_token_id)], dim=1)
         return {
             "input_ids": ids[0],
@@ -223,51 +214,20 @@ class SoftLabels:
 
 
 def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
-    """Train by `recipe`, checkpoint under `out/checkpoints`, and save the weights as `out/model.safetensors`.
-
-    With `resume` the run continues from the last checkpoint and sees the batches that it would have seen. The loss
-    curve is written to `out/loss.json`.
-    """
-    plan = recipe.training
+    """Train by `recipe` and save the weights as `out/model.safetensors`, with the config that Chronos reads."""
     set_seed(recipe.seed)
-    net = build(recipe.model)
-    tokenizer = ChronosConfig(**chronos_config(recipe.model)).create_tokenizer()
-    arguments = TrainingArguments(
-        output_dir=str(out / "checkpoints"),
-        max_steps=plan.steps,
-        per_device_train_batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate,
-        warmup_steps=plan.warmup_steps,
-        lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": plan.decay_steps, "decay_type": "1-sqrt"},
-        weight_decay=plan.weight_decay,
-        max_grad_norm=plan.gradient_clip,
-        train_sampling_strategy="sequential",
-        save_steps=plan.checkpoint_every,
-        save_total_limit=2,
-        logging_steps=min(50, plan.checkpoint_every),
-        report_to=[],
-        dataloader_pin_memory=torch.cuda.is_available(),
-        dataloader_num_workers=1,
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        seed=recipe.seed,
-        disable_tqdm=True,
-    )
-    trainer = Trainer(
-        model=net,
-        args=arguments,
-        train_dataset=SyntheticWindows(recipe, tokenizer),
-        compute_loss_func=SoftLabels(plan.label_width, special=2),
-        callbacks=[Progress(recipe.name)],
-    )
-    for shown in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(shown)
-    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
-    before = read_json(checkpoint / MARKER)["seconds"] if checkpoint else 0.0
-    trainer.add_callback(MarkWhole(before))
-    start = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    shape = shape_of(recipe)
+    net = build(shape)
+    tokenizer = ChronosConfig(**chronos_config(shape)).create_tokenizer()
+    labels = SoftLabels(recipe.training.label_width, special=2)
+    train_network(net, SyntheticWindows(recipe, tokenizer), recipe, out, loss=labels, resume=resume)
     net.to(torch.float32).save_pretrained(out)
-    losses = [{"step": int(e["step"]), "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e]
-    write_json(out / "loss.json", {"train": losses, "seconds": before + time.monotonic() - start})
+    (out / "generation_config.json").unlink(missing_ok=True)  # Chronos keeps what it needs in its own block
     return out
+
+
+def shape_of(recipe: Recipe) -> ChronosT5Shape:
+    """The shape of a recipe of this family."""
+    if not isinstance(recipe.model, ChronosT5Shape):
+        raise TypeError(f"{recipe.name} is a recipe of {recipe.model.family}")
+    return recipe.model

@@ -2,15 +2,16 @@
 
 import tomllib
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loracast.errors import ConfigError
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-class ModelShape(BaseModel):
+class ChronosT5Shape(BaseModel):
     """Sizes of the T5 body and of the Chronos vocabulary (limits in units of the context's mean magnitude).
 
     `distances` is T5's number of relative position buckets: half of them (a quarter in the encoder) stand for one
@@ -19,6 +20,7 @@ class ModelShape(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    family: Literal["chronos-t5"] = "chronos-t5"
     d_model: int
     d_kv: int
     d_ff: int
@@ -32,10 +34,36 @@ class ModelShape(BaseModel):
     prediction_length: int
 
 
+class MoiraiShape(BaseModel):
+    """Sizes of a MOIRAI, under the names of its published config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["moirai"]
+    d_model: int
+    num_layers: int
+    patch_sizes: tuple[int, ...]
+    max_seq_len: int
+
+
+class LagLlamaShape(BaseModel):
+    """Sizes of a Lag-Llama, under the names of its published config; `lags_seq` counts steps back from the current."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["lag-llama"]
+    n_layer: int
+    n_head: int
+    n_embd_per_head: int
+    context_length: int
+    lags_seq: tuple[int, ...]
+
+
 class Stage(BaseModel):
     """A part of the run: for each of `steps` batches one context, one horizon and one grain are drawn from these.
 
-    A grain scales the noise that the corpus lays over its shapes (see `corpora.draw`).
+    A grain scales the noise that the corpus lays over its shapes (see `corpora.draw`); `joint` is the share of
+    batches whose rows are variates of common samples, for families that can read them so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,10 +72,14 @@ class Stage(BaseModel):
     contexts: tuple[int, ...]
     horizons: tuple[int, ...]
     grains: tuple[float, ...] = (1.0,)
+    joint: float = 0.0
 
 
 class Schedule(BaseModel):
-    """How long, how fast, and on windows of which lengths; `label_width` (bins) is how far a label is spread."""
+    """How long, how fast, and on windows of which lengths.
+
+    `label_width` (bins) is how far a label of Chronos-T5 is spread.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,7 +89,7 @@ class Schedule(BaseModel):
     decay_steps: int
     weight_decay: float
     gradient_clip: float
-    label_width: float
+    label_width: float = 0.0
     checkpoint_every: int
     stages: tuple[Stage, ...]
 
@@ -82,7 +114,7 @@ class Recipe(BaseModel):
 
     name: str
     seed: int
-    model: ModelShape
+    model: Annotated[ChronosT5Shape | MoiraiShape | LagLlamaShape, Field(discriminator="family")]
     training: Schedule
 
     @property

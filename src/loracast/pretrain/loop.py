@@ -1,0 +1,76 @@
+"""The pretraining loop, one for every family: transformers' Trainer over a synthetic corpus, resumable to the bit."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from loracast.files import read_json, write_json
+from loracast.pretrain.recipe import Recipe
+from loracast.train import MARKER, MarkWhole, Progress, last_checkpoint
+
+Examples = Dataset[dict[str, torch.Tensor]]
+
+
+def train_network(
+    network: nn.Module,
+    examples: Examples,
+    recipe: Recipe,
+    out: Path,
+    *,
+    loss: Callable[..., torch.Tensor] | None = None,
+    resume: bool = False,
+) -> None:
+    """Train `network` on `examples`, in their order, by the schedule of `recipe`.
+
+    `network` returns its own loss, or what `loss` makes one of. Checkpoints lie under `out/checkpoints`, the curve is
+    written to `out/loss.json`. With `resume` the run continues from the last checkpoint and sees the batches that it
+    would have seen.
+    """
+    plan = recipe.training
+    on_gpu = torch.cuda.is_available()
+    arguments = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=plan.steps,
+        per_device_train_batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        warmup_steps=plan.warmup_steps,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": plan.decay_steps, "decay_type": "1-sqrt"},
+        weight_decay=plan.weight_decay,
+        max_grad_norm=plan.gradient_clip,
+        train_sampling_strategy="sequential",
+        save_steps=plan.checkpoint_every,
+        save_total_limit=2,
+        logging_steps=min(50, plan.checkpoint_every),
+        report_to=[],
+        dataloader_pin_memory=on_gpu,
+        dataloader_num_workers=8 if on_gpu else 1,
+        # Tokens stand bfloat16; the tails of a density in raw numbers do not.
+        bf16=on_gpu and loss is not None and torch.cuda.is_bf16_supported(),
+        seed=recipe.seed,
+        disable_tqdm=True,
+    )
+    trainer = Trainer(
+        model=network,
+        args=arguments,
+        train_dataset=examples,
+        compute_loss_func=loss,
+        callbacks=[Progress(recipe.name)],
+    )
+    for shown in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(shown)
+    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+    before = read_json(checkpoint / MARKER)["seconds"] if checkpoint else 0.0
+    trainer.add_callback(MarkWhole(before))
+    start = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    history: list[dict[str, Any]] = trainer.state.log_history
+    losses = [{"step": int(e["step"]), "loss": e["loss"]} for e in history if "loss" in e]
+    write_json(out / "loss.json", {"train": losses, "seconds": before + time.monotonic() - start})

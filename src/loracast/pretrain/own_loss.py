@@ -1,0 +1,130 @@
+"""Pretrain a family on synthetic windows through the very loss that later adapts it.
+
+MOIRAI (Woo et al., ICML 2024) learns the masked end of a window, at a patch size drawn for each batch, some batches
+with several variates a sample; Lag-Llama (Rasul et al., arXiv 2310.08278) every next step under teacher forcing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import set_seed
+
+from loracast.backbones import lag_llama, moirai
+from loracast.backbones.base import Backbone, Rows
+from loracast.nets.lag_llama import LagLlama
+from loracast.nets.moirai import MoiraiNet
+from loracast.pretrain import corpora
+from loracast.pretrain.loop import train_network
+from loracast.pretrain.recipe import LagLlamaShape, MoiraiShape, Recipe
+
+LICENCE = "Apache-2.0"
+STEPS = (60, 300, 900, 3600, 86_400)
+"""Seconds between two steps, one of them drawn for each batch: what the time features of a family see."""
+
+
+class Windows(Dataset[dict[str, torch.Tensor]]):
+    """Windows of the corpus; item `i` of batch `i // batch_size` has that batch's context, horizon, step and group.
+
+    In a joint batch neighbouring items are variates of one sample: each is its own series with a share of one that
+    they all have in common, of its own sign.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def __len__(self) -> int:
+        return self.recipe.training.steps * self.recipe.training.batch_size
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        plan, seed = self.recipe.training, self.recipe.seed
+        step = index // plan.batch_size
+        stage, of_batch = plan.stage_of(step), np.random.default_rng((seed, 1, step))
+        context, horizon = int(of_batch.choice(stage.contexts)), int(of_batch.choice(stage.horizons))
+        grain, step_seconds = float(of_batch.choice(stage.grains)), int(of_batch.choice(STEPS))
+        variates = int(of_batch.integers(2, 5)) if of_batch.random() < stage.joint else 1
+        group = index % plan.batch_size // variates
+        of_item = np.random.default_rng((seed, 2, index))
+        values = corpora.draw(seed, index, context + horizon, grain).values
+        if variates > 1:
+            shared = corpora.draw(seed + 1, step * plan.batch_size + group, context + horizon, 0.0).values
+            values = values + of_item.choice([-1, 1]) * of_item.uniform(0, 2) * _spread(values) * _standard(shared)
+        window = torch.from_numpy(values.astype(np.float32))
+        return {
+            "context": window[:context],
+            "future": window[context:],
+            "start": torch.tensor(of_item.integers(0, 3_000_000_000)),
+            "group": torch.tensor(group),
+            "step_seconds": torch.tensor(step_seconds),
+            "step": torch.tensor(step),
+        }
+
+
+def _spread(values: corpora.Array) -> float:
+    return float(np.nanstd(values)) if np.isfinite(values).any() else 1.0
+
+
+def _standard(values: corpora.Array) -> corpora.Array:
+    return (values - np.nanmean(values)) / max(float(np.nanstd(values)), 1e-6)
+
+
+class _Loss(nn.Module):
+    """A backbone's own loss as a module; `choose` may set what the family draws for each batch."""
+
+    def __init__(self, backbone: Backbone, choose: Callable[[int, int], None]) -> None:
+        super().__init__()
+        self.net = backbone.net
+        self._backbone = backbone
+        self._choose = choose
+
+    def forward(
+        self,
+        *,
+        context: torch.Tensor,
+        future: torch.Tensor,
+        start: torch.Tensor,
+        group: torch.Tensor,
+        step_seconds: torch.Tensor,
+        step: torch.Tensor,
+    ) -> Any:
+        self._choose(int(step[0]), context.shape[1])
+        return {"loss": self._backbone.loss(context, future, Rows(start, int(step_seconds[0]), group))}
+
+
+def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
+    """Train by `recipe` (of MOIRAI or Lag-Llama) and save `out/config.json` and `out/model.safetensors`."""
+    set_seed(recipe.seed)
+    backbone = build(recipe)
+    train_network(_Loss(backbone, _chooser(backbone, recipe)), Windows(recipe), recipe, out, resume=resume)
+    backbone.net.save_pretrained(out)  # type: ignore[operator]
+    return out
+
+
+def build(recipe: Recipe) -> Backbone:
+    """The family of `recipe` with random weights (torch's global generator)."""
+    shape = recipe.model
+    sizes = shape.model_dump(exclude={"family"})
+    if isinstance(shape, MoiraiShape):
+        of_moirai = moirai.skeleton(recipe.name, sizes, LICENCE)
+        of_moirai.net = MoiraiNet(of_moirai.net.settings)
+        return of_moirai
+    if isinstance(shape, LagLlamaShape):
+        of_lag_llama = lag_llama.skeleton(recipe.name, sizes, LICENCE)
+        of_lag_llama.net = LagLlama(of_lag_llama.net.config)
+        return of_lag_llama
+    raise TypeError(f"{shape.family} is not pretrained through its own loss")
+
+
+def _chooser(backbone: Backbone, recipe: Recipe) -> Callable[[int, int], None]:
+    """What is drawn for each batch besides its windows: MOIRAI's patch size, of which the context holds one or more."""
+
+    def choose(step: int, context: int) -> None:
+        if isinstance(backbone, moirai.Moirai):
+            fitting = [size for size in backbone.net.settings.patch_sizes if size <= context]
+            backbone.patch_size = int(np.random.default_rng((recipe.seed, 3, step)).choice(fitting))
+
+    return choose
