@@ -94,7 +94,7 @@ def _shape(recipe: Recipe) -> str:
     if isinstance(model, MoiraiShape):
         sizes = ", ".join(map(str, model.patch_sizes))
         return (
-            f"patches of {sizes} steps, {model.num_layers} layers of {model.d_model}; the patch size is chosen by row."
+            f"patches of {sizes} steps, the size chosen by row; {model.num_layers} layers of {model.d_model}."
         )
     return (
         f"{len(model.lags_seq)} lags up to {max(model.lags_seq) + 1} steps back, {model.context_length} tokens, "
