@@ -1,12 +1,17 @@
-"""Sample paths of Lag-Llama, one drawn step after the other.
+"""Sample paths of Lag-Llama, one drawn step after the other, by one of two procedures.
 
-Two procedures. `exact` is that of upstream's estimator: before each step the level and spread are taken anew over the
-history and the path so far, which changes the features of every token, so that everything is computed again for every
-path. `frozen` keeps the level and spread of the history, as the training loss does. Then no token changes once it is
+`exact` is that of upstream's estimator: before each step the level and spread are taken anew over the history and the
+path so far, which changes the features of every token, so that everything is computed again for every path.
+
+`frozen` keeps the level and spread of the history, as the training loss does. No token then changes once it is
 computed: the keys and values of the history are computed once per window and shared by all its paths, each drawn step
-adds one token, and the result equals full recomputation with the same level and spread to rounding. The two agree in
-the first step, and drift apart as far as the drawn steps move the level and spread: little where the history is long
-against the horizon.
+adds one token, and the result equals full recomputation with the same level and spread to rounding.
+
+The two are different estimators from the second step on. They differ as far as the drawn steps move level and spread,
+so little where the history is long against the horizon. Measured for 100 paths of 36 steps with the released shape and
+random weights, as the mean shift of a decile over the width between the first and the last: 1 % after 1,124 steps of
+history, 4 % after 72; another seed moves them by 7 %. With a tiny random network and a history of 89 steps it was up
+to 17 %.
 """
 
 import math

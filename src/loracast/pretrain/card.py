@@ -93,9 +93,7 @@ def _shape(recipe: Recipe) -> str:
         )
     if isinstance(model, MoiraiShape):
         sizes = ", ".join(map(str, model.patch_sizes))
-        return (
-            f"patches of {sizes} steps, the size chosen by row; {model.num_layers} layers of {model.d_model}."
-        )
+        return f"patches of {sizes} steps, the size chosen by row; {model.num_layers} layers of {model.d_model}."
     return (
         f"{len(model.lags_seq)} lags up to {max(model.lags_seq) + 1} steps back, {model.context_length} tokens, "
         f"{model.n_layer} layers of {model.n_head * model.n_embd_per_head}."
