@@ -1,5 +1,6 @@
 """What may be asked for, what is filled in, and what is refused by its name."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,51 @@ def test_what_is_no_toml_or_no_file_is_refused(tmp_path, written):
 def test_tables_that_are_no_tables_are_refused(written, text):
     with pytest.raises(ConfigError, match="asks for what cannot be done"):
         read_experiment(written(text))
+
+
+SETS = (
+    PLAIN[: PLAIN.index("[[arms]]")]
+    + """
+[backbones]
+small = ["chronos-t5-nano", "chronos-t5-tiny"]
+large = ["chronos-t5-large"]
+[[methods]]
+method = "zero-shot"
+[[methods]]
+method = "lora"
+rank = 4
+"""
+)
+
+
+def test_every_method_runs_on_every_backbone_of_the_chosen_set(written):
+    spec = read_experiment(written(SETS))
+    assert spec.name == "plain"
+    assert [arm.name for arm in spec.arms] == [
+        "chronos-t5-nano zero-shot",
+        "chronos-t5-nano lora r=4",
+        "chronos-t5-tiny zero-shot",
+        "chronos-t5-tiny lora r=4",
+    ]
+    large = read_experiment(written(SETS), backbones="large")
+    assert [arm.backbone for arm in large.arms] == ["chronos-t5-large"] * 2
+    assert large.name == "plain-large", "another set is another experiment, in another folder"
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "says"),
+    [
+        (SETS, "huge", "has no set of backbones 'huge'. Sets: small, large"),
+        (PLAIN, "large", "names its arms one by one"),
+        (PLAIN + '[[methods]]\nmethod = "full"\n', None, "give either"),
+        (SETS.replace("[backbones]", "[backbones.deeper]"), None, "give either"),
+        (SETS + '[[arms]]\nbackbone = "chronos-t5-nano"\nmethod = "zero-shot"\n', None, "give either"),
+        (SETS.replace("[[methods]]", "[[method]]"), None, "give either"),
+    ],
+)
+def test_sets_that_cannot_be_chosen_from_are_refused(written, text, chosen, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        read_experiment(written(text), backbones=chosen)
 
 
 def test_paths_are_relative_to_the_file_and_can_be_replaced(written, tmp_path, tiny):

@@ -212,6 +212,9 @@ def run(
     ],
     out: ResultsOut = None,
     data: Annotated[Path | None, typer.Option(help="Where the data lie, instead of the TOML's path.")] = None,
+    backbones: Annotated[
+        str | None, typer.Option(help="Which set of backbones of the TOML, e.g. released; the first by default.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue half-trained runs from their checkpoints.")
     ] = False,
@@ -219,15 +222,22 @@ def run(
     """Run an experiment: data × arms × seeds. All on the same windows; finished runs are skipped.
 
     Example: loracast run experiments/mimic3-demo.toml --out results/mimic3-demo
+    Example: loracast run experiments/cross-model.toml --backbones released
     """
     from loracast.config import read_experiment
 
     # Before torch is loaded: a misspelt key is told at once.
-    spec = read_experiment(experiment, data=data)
+    spec = read_experiment(experiment, data=data, backbones=backbones)
     from loracast.grid import run_experiment
 
     folder = out or Path("runs") / spec.name
-    summary = run_experiment(spec, folder, resume=resume, say=say, command=f"loracast run {experiment.name}")
+    summary = run_experiment(
+        spec,
+        folder,
+        resume=resume,
+        say=say,
+        command=f"loracast run {experiment.name}" + (f" --backbones {backbones}" if backbones else ""),
+    )
     _print_summary(folder, summary)
 
 

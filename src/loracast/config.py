@@ -217,10 +217,12 @@ class ExperimentSpec(_Frozen):
         return content | {"arms": [arm.as_json() for arm in self.arms]}
 
 
-def read_experiment(path: Path, *, data: Path | None = None) -> ExperimentSpec:
+def read_experiment(path: Path, *, data: Path | None = None, backbones: str | None = None) -> ExperimentSpec:
     """Read an experiment's TOML; paths in it are relative to the file, `data` replaces the one it names.
 
-    Raises ConfigError for a missing file, bad TOML, an unknown or mistyped key.
+    Instead of `[[arms]]` a file may list `[[methods]]` and named sets of `[backbones]`: every method on every backbone
+    of the set `backbones`, the first set unless named. Raises ConfigError for a missing file, bad TOML, an unknown or
+    mistyped key, an unknown set.
     """
     if not path.is_file():
         raise ConfigError(f"No experiment file {path}. Give a .toml, e.g. experiments/mimic3-demo.toml.")
@@ -234,11 +236,37 @@ def read_experiment(path: Path, *, data: Path | None = None) -> ExperimentSpec:
             where["path"] = str(data.resolve())
         elif isinstance(where.get("path"), str):
             where["path"] = str((path.parent / where["path"]).resolve())
+    _expand(content, path.name, backbones)
     for arm in content["arms"] if isinstance(content.get("arms"), list) else []:
         name = arm.get("backbone") if isinstance(arm, dict) else None
         if isinstance(name, str) and (path.parent / name).is_dir():
             arm["backbone"] = str((path.parent / name).resolve())
     return parse(ExperimentSpec, content, path.name)
+
+
+def _expand(content: dict[str, Any], file: str, chosen: str | None) -> None:
+    """Put the arms of a set of backbones into `content`, in the place of its `backbones` and `methods`."""
+    sets, methods = content.get("backbones"), content.get("methods")
+    if sets is None and methods is None:
+        if chosen is not None:
+            raise ConfigError(f"{file} names its arms one by one; there is no set of backbones {chosen!r} to choose.")
+        return
+    whole = isinstance(sets, dict) and sets and all(isinstance(names, list) for names in sets.values())
+    if not whole or not isinstance(methods, list) or "arms" in content:
+        raise ConfigError(
+            f'{file}: give either [[arms]], or both [backbones] (NAME = ["chronos-t5-nano", …]) and [[methods]].'
+        )
+    default = next(iter(sets))
+    if (chosen or default) not in sets:
+        raise ConfigError(f"{file} has no set of backbones {chosen!r}. Sets: {', '.join(sets)}.")
+    del content["backbones"], content["methods"]
+    content["arms"] = [
+        {"backbone": name, **method} if isinstance(method, dict) else method
+        for name in sets[chosen or default]
+        for method in methods
+    ]
+    if chosen not in (None, default):
+        content["name"] = f"{content.get('name')}-{chosen}"
 
 
 def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:

@@ -35,6 +35,23 @@ def test_every_family_draws_finite_series_of_the_asked_length(name: str) -> None
         assert np.isfinite(values).all()
 
 
+def test_drifting_series_are_finite_and_remember_the_last_step() -> None:
+    found = []
+    for i in range(60):
+        x = corpora.drifting(np.random.default_rng(i), 128, 0.1).values
+        assert np.isfinite(x).all()
+        found.append(np.corrcoef(x[:-1], x[1:])[0, 1])
+    assert np.median(found) > 0.8
+
+
+def test_drift_replaces_the_share_of_items_that_it_says() -> None:
+    plain, all_drift = ([corpora.draw(1, i, 64, drift=share).values for i in range(100)] for share in (0.0, 1.0))
+    half = [corpora.draw(1, i, 64, drift=0.5).values for i in range(100)]
+    same = sum(np.array_equal(x, y, equal_nan=True) for x, y in zip(half, all_drift, strict=True))
+    assert 30 < same < 70
+    assert not any(np.array_equal(x, y, equal_nan=True) for x, y in zip(plain, all_drift, strict=True))
+
+
 def test_families_differ_in_how_much_a_step_tells_of_the_next() -> None:
     def persistence(name: str) -> float:
         found = []

@@ -160,7 +160,7 @@ class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
         stage, of_batch = plan.stage_of(step), np.random.default_rng((seed, 1, step))
         context, horizon = int(of_batch.choice(stage.contexts)), int(of_batch.choice(stage.horizons))
         grain = float(of_batch.choice(stage.grains))
-        values = torch.from_numpy(corpora.draw(seed, index, context + horizon, grain).values)[None]
+        values = torch.from_numpy(corpora.draw(seed, index, context + horizon, grain, stage.drift).values)[None]
         ids, mask, scale = self.tokenizer.context_input_transform(values[:, :context])
         labels, observed, _ = self.tokenizer._input_transform(values[:, context:], scale)
         labels[~observed] = -100

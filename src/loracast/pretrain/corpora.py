@@ -206,6 +206,28 @@ def noise(rng: Generator, length: int, grain: float = 1.0) -> Series:
     return Series(rng.standard_t(rng.uniform(2.5, 8), length), 1)
 
 
+def drifting(rng: Generator, length: int, grain: float = 1.0) -> Series:
+    """A level that drifts: a velocity with memory, a weak pull to a mean, kicks at random times, a noisy reading.
+
+    The state-space form of what smoothing methods forecast; how noisy the reading is against the drift decides
+    whether the last value or a long average is the better forecast.
+    """
+    burn = 32
+    shock = rng.standard_normal(length + burn)
+    if rng.random() < 0.3:
+        shock = rng.standard_t(rng.uniform(2.5, 6), length + burn)
+    if rng.random() < 0.4:
+        kicked = rng.random(length + burn) < 1 / rng.uniform(6, 40)
+        shock = shock + kicked * rng.choice([-1, 1], length + burn) * rng.uniform(2, 8)
+    memory = 0.0 if rng.random() < 0.3 else rng.uniform(0.2, 0.95)
+    pull = 10 ** rng.uniform(-3, -0.7)
+    level = lfilter([1.0], np.convolve([1.0, -memory], [1.0, pull - 1.0]), shock)[burn:]
+    if rng.random() < 0.6:
+        step = float(np.diff(level).std())
+        level = level + grain * step * 10 ** rng.uniform(-1.5, 0.7) * rng.standard_normal(length)
+    return Series(_standardise(level), 1)
+
+
 FAMILIES: dict[str, tuple[Callable[[Generator, int, float], Series], float]] = {
     "kernel-synth": (kernel_synth, 0.20),
     "seasonal": (seasonal, 0.20),
@@ -264,13 +286,17 @@ def _observed(rng: Generator, x: Array) -> Array:
     return x
 
 
-def draw(seed: int, index: int, length: int, grain: float = 1.0) -> Series:
+def draw(seed: int, index: int, length: int, grain: float = 1.0, drift: float = 0.0) -> Series:
     """Return item `index` of the corpus `seed`: `length` values on an arbitrary scale, NaN where missing.
 
-    `grain` scales the noise that is laid over a shape; at 0 nothing is, and nothing is missing or rounded.
+    `grain` scales the noise that is laid over a shape; at 0 nothing is, and nothing is missing or rounded. `drift` is
+    the share of items that are `drifting` rather than of the corpus's families: a short run leans on what it has seen
+    most of, and what is measured in nature mostly drifts.
     """
     rng = np.random.default_rng((seed, index))
-    if rng.random() < 0.2:
+    if drift and rng.random() < drift:
+        series = drifting(rng, length, grain)
+    elif rng.random() < 0.2:
         series = ts_mixup(rng, length, grain)
     else:
         series = _DRAWS[rng.choice(len(_DRAWS), p=_WEIGHTS)](rng, length, grain)

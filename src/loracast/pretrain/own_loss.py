@@ -49,7 +49,7 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
         variates = int(of_batch.integers(2, 5)) if of_batch.random() < stage.joint else 1
         group = index % plan.batch_size // variates
         of_item = np.random.default_rng((seed, 2, index))
-        values = corpora.draw(seed, index, context + horizon, grain).values
+        values = corpora.draw(seed, index, context + horizon, grain, stage.drift).values
         if variates > 1:
             shared = corpora.draw(seed + 1, step * plan.batch_size + group, context + horizon, 0.0).values
             values = values + of_item.choice([-1, 1]) * of_item.uniform(0, 2) * _spread(values) * _standard(shared)

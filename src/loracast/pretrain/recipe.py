@@ -62,8 +62,9 @@ class LagLlamaShape(BaseModel):
 class Stage(BaseModel):
     """A part of the run: for each of `steps` batches one context, one horizon and one grain are drawn from these.
 
-    A grain scales the noise that the corpus lays over its shapes (see `corpora.draw`); `joint` is the share of
-    batches whose rows are variates of common samples, for families that can read them so.
+    A grain scales the noise that the corpus lays over its shapes, `drift` is the share of series that drift (see
+    `corpora.draw`); `joint` is the share of batches whose rows are variates of common samples, for families that can
+    read them so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +73,7 @@ class Stage(BaseModel):
     contexts: tuple[int, ...]
     horizons: tuple[int, ...]
     grains: tuple[float, ...] = (1.0,)
+    drift: float = 0.0
     joint: float = 0.0
 
 
