@@ -1,5 +1,6 @@
 """What every backbone and every method must do, whoever adds them: one suite over the tables."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,6 +289,22 @@ def test_on_a_gpu_the_loss_is_that_of_the_cpu(backbone: Backbone) -> None:
     backbone.net.cuda()
     assert loss(backbone, context, future).item() == pytest.approx(exact, rel=1e-3)
     assert forecast(backbone, context).device.type == "cpu"
+
+
+def test_every_site_is_there_and_no_weight_is_at_two(backbone: Backbone) -> None:
+    modules = [name for name, _ in backbone.net.named_modules()]
+    parameters = [name for name, _ in backbone.net.named_parameters()]
+    parts = ("attention", "feed_forward", "norm", "head")
+    found = {
+        part: {name for name in modules if re.fullmatch(pattern, name)}
+        for part in parts
+        if (pattern := getattr(backbone.sites, part)) is not None
+    }
+    assert all(found.values()), found
+    assert sum(map(len, found.values())) == len(set.union(*found.values()))
+    biases = {name for name in parameters if name.endswith(".bias")}
+    named = {name for name in parameters if re.fullmatch(backbone.sites.bias or "$", name)}
+    assert named == biases
 
 
 @pytest.mark.parametrize("name", BACKBONES)

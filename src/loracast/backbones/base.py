@@ -31,12 +31,13 @@ class BackboneCard:
 class Sites:
     """Where tuning may act: regular expressions that match full module names, None where a family has no such part.
 
-    Full names, not suffixes: families reuse a last name for different things.
+    Full names, not suffixes: families reuse a last name for different things. `bias` matches names of parameters.
     """
 
     attention: str
     feed_forward: str | None = None
     norm: str | None = None
+    bias: str | None = None
     head: str | None = None
 
 

@@ -28,6 +28,7 @@ SITES = Sites(
     attention=r"encoder\.block\.\d+\.layer\.[01]\.self_attention\.[qkvo]",
     feed_forward=r".*\.mlp\.w[io]",
     norm=r".*layer_norm",
+    bias=r"(input|output)_patch_embedding\.(hidden|output|residual)_layer\.bias",
     head=r"output_patch_embedding\.(hidden|output|residual)_layer",
 )
 _PUBLISHED = {

@@ -24,6 +24,7 @@ SITES = Sites(
     attention=r".*\.(SelfAttention|EncDecAttention)\.[qkvo]",
     feed_forward=r".*\.DenseReluDense\.w[io]",
     norm=r".*layer_norm",
+    bias=r"(input|output)_patch_embedding\.(hidden|output|residual)_layer\.bias",
     head=r"output_patch_embedding\.(hidden|output|residual)_layer",
 )
 # transformers 5 asks each class where its embeddings are, and the library's does not say: PEFT then refuses any adapter

@@ -38,6 +38,7 @@ SITES = Sites(
     attention=r".*\.attn\.(q_proj|kv_proj|c_proj)",  # the feed-forward has a c_proj too
     feed_forward=r".*\.mlp\.(c_fc1|c_fc2|c_proj)",
     norm=r".*\.(rms_1|rms_2|ln_f)",
+    bias=r"(transformer\.wte|param_proj\.proj\.\d)\.bias",
     head=r"param_proj\.proj\.\d",
 )
 

@@ -28,6 +28,7 @@ SITES = Sites(
     attention=r".*\.self_attn\.(q|k|v|out)_proj",
     feed_forward=r".*\.ffn\.(fc1|fc2|fc_gate)",
     norm=r".*\.(norm[12]|norm|q_norm|k_norm)",
+    bias=r"(in_proj|param_proj\.proj\..*)\.bias",
     head=r"param_proj\.proj\..*",
 )
 _MOST_DRAWS = 2**22
@@ -106,13 +107,19 @@ class Moirai:
         return fixed_patch_size(settings.patch_sizes, context, series.horizon, variates, settings.max_seq_len)
 
     def _chosen(self, series: Series) -> Int[Tensor, " sample"]:
-        """The patch size of each sample: of those whose tokens fit, the one that best forecasts the context's end."""
+        """The patch size of each sample: of those that fit, the one that best forecasts the context's end.
+
+        A size fits if its tokens do, and if two patches of it or more are left to forecast from: fewer were never met
+        in pretraining, and a score on so little would be chance.
+        """
         samples, variates, context = series.past.shape
         settings = self.net.settings
-        fitting = [
-            p for p in settings.patch_sizes if tokens_of(context, series.horizon, p, variates) <= settings.max_seq_len
-        ]
         held_out = min(series.horizon, context // 2)
+        fitting = [
+            p
+            for p in settings.patch_sizes
+            if tokens_of(context, series.horizon, p, variates) <= settings.max_seq_len and 2 * p <= context - held_out
+        ]
         if self.patch_size is not None or not fitting or not held_out:
             return torch.full((samples,), self._fixed(series), device=series.past.device)
         past = series.hold_out(held_out)
