@@ -46,6 +46,15 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "home" / "loracast" / "lag-llama"
 
 
+def test_a_history_shorter_than_the_lags_is_padded_and_said_once(backbone, caplog):
+    context = torch.randn(2, 10)
+    for _ in range(2):
+        backbone.loss(context, torch.randn(2, 3), Rows(torch.zeros(2, dtype=torch.long), 3600))
+    said = [record.message for record in caplog.records]
+    assert len(said) == 1
+    assert "a context of 10 steps does not hold them all" in said[0]
+
+
 def checkpoint(folder: Path, **changed) -> Path:
     config = json.loads((GOLDEN / "config.json").read_text())
     del config["distr_output"]

@@ -8,6 +8,7 @@ not observed, so outside level, spread and loss, but read as the number 0 by the
 
 import contextlib
 import dataclasses
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ _SAVED = ("config.json", "model.safetensors")
 _STUDENT_T = "gluonts.torch.distributions.studentT.StudentTOutput"
 _LIKELIHOOD = "gluonts.torch.modules.loss.NegativeLogLikelihood"
 _PREFIX = "model."
+
+logger = logging.getLogger(__name__)
 
 SITES = Sites(
     attention=r".*\.attn\.(q_proj|kv_proj|c_proj)",  # the feed-forward has a c_proj too
@@ -61,6 +64,7 @@ class LagLlamaBackbone:
         self.sites = SITES
         self.context_tokens = net.config.context_length
         self.procedure: Literal["frozen", "exact"] = "frozen"
+        self._told = False
 
     @property
     def card(self) -> BackboneCard:
@@ -110,6 +114,15 @@ class LagLlamaBackbone:
         config, steps = self.net.config, context.shape[1]
         check_window(self.card, steps)
         tokens = min(self.context_tokens, steps)
+        if steps < config.reach + tokens and not self._told:
+            self._told = True
+            logger.warning(
+                "%s reads values up to %d steps back; a context of %d steps does not hold them all: what is missing is "
+                "padded, as upstream pads a young series.",
+                self.card.name,
+                config.reach,
+                steps,
+            )
         device = next(self.net.parameters()).device
         values = context.to(device, torch.float32)
         values = torch.nn.functional.pad(values, (config.reach + tokens - steps, 0), value=torch.nan)
