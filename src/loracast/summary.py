@@ -55,7 +55,16 @@ def facts_of(windows: Windows, table: Path) -> dict[str, Any]:
         },
         "windows": {
             key: meta[key]
-            for key in ("context", "horizon", "stride", "season", "step_seconds", "counts", "split_fingerprint")
+            for key in (
+                "context",
+                "horizon",
+                "stride",
+                "season",
+                "step_seconds",
+                "joint",
+                "counts",
+                "split_fingerprint",
+            )
         }
         | {"attrition": meta["attrition"]},
     }

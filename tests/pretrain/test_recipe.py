@@ -10,8 +10,7 @@ PACKAGED = (RECIPES / "chronos-t5-nano.toml").read_text(encoding="utf-8")
 
 
 def test_the_packaged_recipe_makes_the_network_that_is_registered() -> None:
-    recipe = load_recipe("chronos-t5-nano")
-    shape, sizes = recipe.model, BACKBONES["chronos-t5-nano"].sizes
+    shape, sizes = load_recipe("chronos-t5-nano").model, BACKBONES["chronos-t5-nano"].sizes
     assert sizes == {
         "d_model": shape.d_model,
         "d_kv": shape.d_kv,
@@ -19,7 +18,14 @@ def test_the_packaged_recipe_makes_the_network_that_is_registered() -> None:
         "num_layers": shape.num_layers,
         "num_heads": shape.num_heads,
         "vocab_size": shape.n_tokens,
+        "relative_attention_num_buckets": shape.distances,
     }
+
+
+@pytest.mark.parametrize("name", ["moirai-nano", "lag-llama-nano"])
+def test_the_other_nanos_are_registered_as_their_recipes_say(name: str) -> None:
+    assert BACKBONES[name].sizes == load_recipe(name).model.model_dump(exclude={"family"})
+    assert BACKBONES[name].family == load_recipe(name).model.family
 
 
 def test_no_window_of_the_packaged_recipe_is_longer_than_its_network_takes() -> None:
