@@ -51,7 +51,7 @@ def _moirai(release: str, size: str, d_model: int, layers: int) -> Entry:
     return Entry("loracast.backbones.moirai", location, "CC-BY-NC-4.0", {"d_model": d_model, "num_layers": layers})
 
 
-NANO_LAGS = (*range(8), *range(10, 14), 15, *range(22, 25), 27, 29, 30, 35, *range(46, 49), 51, 59, 71, 95)
+NANO_LAGS = (*range(14), *range(15, 23, 2), 22, 23, 24)
 _MOIRAI_SIZES = (("small", 384, 6), ("base", 768, 12), ("large", 1024, 24))
 
 BACKBONES: dict[str, Entry] = {
@@ -79,7 +79,7 @@ BACKBONES: dict[str, Entry] = {
         "loracast.backbones.lag_llama",
         PACKAGED / "lag-llama-nano",
         "Apache-2.0",
-        {"n_layer": 4, "n_head": 6, "n_embd_per_head": 16, "context_length": 32, "lags_seq": NANO_LAGS},
+        {"n_layer": 4, "n_head": 6, "n_embd_per_head": 16, "context_length": 96, "lags_seq": NANO_LAGS},
     ),
     "chronos-t5-tiny": _chronos_t5("tiny", 256, 1024, 4, 4),
     "chronos-t5-mini": _chronos_t5("mini", 384, 1536, 4, 8),
