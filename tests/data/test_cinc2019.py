@@ -71,6 +71,15 @@ def test_a_folder_and_archives_of_any_kind_are_read_alike(tmp_path, kind):
     assert table.licence.startswith("CC BY 4.0")
 
 
+def test_a_folder_of_archives_and_records_is_read_whole(tmp_path):
+    names = list(RECORDS)
+    folder = packed(tmp_path, "folder", {name: RECORDS[name] for name in names[:1]})
+    for name, kind in zip(names[1:], ("zip", "tar.xz"), strict=True):
+        packed(folder, kind, {name: RECORDS[name]})
+    whole, parts = read(packed(tmp_path, "tar.gz"), tmp_path)[1], read(folder, tmp_path)[1]
+    assert parts == whole
+
+
 def test_only_septic_patients_are_kept_where_asked(tmp_path):
     out, attrition = read(packed(tmp_path, "folder"), tmp_path, septic_only=True)
     assert {series for series, _ in cells(out)} == {"p000002/heart_rate", "p000002/map"}

@@ -72,8 +72,8 @@ def read_cinc2019(
 ) -> Attrition:
     """Write the chosen signals as an hourly long table at `out`, and what was dropped beside it.
 
-    `source` is a folder (searched throughout), a .tar, .tar.xz, .tar.gz or .zip of .psv files; the name of a file is
-    its patient and its stay. `min_hours` is the least number of hourly rows; `septic_only` keeps the patients with a
+    `source` is a .tar, .tar.xz, .tar.gz or .zip of .psv files, or a folder (searched throughout) of such files and
+    archives; the name of a .psv file is its patient and its stay. `min_hours` is the least number of hourly rows; `septic_only` keeps the patients with a
     SepsisLabel of 1. Raises DataError for a missing or damaged source, a file without a needed column or with text
     for a number, two files of one name, an unknown signal, and where nobody is left (with the attrition table).
     """
@@ -124,20 +124,29 @@ def _files(source: Path) -> Iterator[tuple[str, str]]:
     """Patient and text of each .psv file, one at a time, nothing extracted to disk."""
     if not source.exists():
         raise DataError(f"No such source: {source}. Give the folder or archive of the .psv files.")
+    if not source.is_dir():
+        yield from _unpacked(source)
+        return
+    for path in sorted(source.rglob("*")):
+        ending = path.name.lower().endswith
+        if _is_record(path.name) or (ending((".zip", *TAR_OPENERS)) and not path.name.startswith(".")):
+            yield from _unpacked(path)
+
+
+def _unpacked(archive: Path) -> Iterator[tuple[str, str]]:
+    """The records of an archive; a record is one itself."""
     try:
-        if source.is_dir():
-            for path in sorted(source.rglob("*.psv")):
-                if _is_record(path.name):
-                    yield path.stem, path.read_text(encoding="utf-8")
-        elif source.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(source) as archive:
-                for entry in archive.namelist():
+        if _is_record(archive.name):
+            yield archive.stem, archive.read_text(encoding="utf-8")
+        elif archive.name.lower().endswith(".zip"):
+            with zipfile.ZipFile(archive) as file:
+                for entry in file.namelist():
                     if _is_record(entry):
-                        yield PurePosixPath(entry).stem, archive.read(entry).decode("utf-8")
+                        yield PurePosixPath(entry).stem, file.read(entry).decode("utf-8")
         else:
-            yield from _tar_files(source)
+            yield from _tar_files(archive)
     except DAMAGED as error:
-        raise DataError(f"{source} is truncated or damaged ({error}). Download it again.") from error
+        raise DataError(f"{archive} is truncated or damaged ({error}). Download it again.") from error
 
 
 def _tar_files(source: Path) -> Iterator[tuple[str, str]]:
