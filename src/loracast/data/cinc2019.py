@@ -73,9 +73,10 @@ def read_cinc2019(
     """Write the chosen signals as an hourly long table at `out`, and what was dropped beside it.
 
     `source` is a .tar, .tar.xz, .tar.gz or .zip of .psv files, or a folder (searched throughout) of such files and
-    archives; the name of a .psv file is its patient and its stay. `min_hours` is the least number of hourly rows; `septic_only` keeps the patients with a
-    SepsisLabel of 1. Raises DataError for a missing or damaged source, a file without a needed column or with text
-    for a number, two files of one name, an unknown signal, and where nobody is left (with the attrition table).
+    archives; the name of a .psv file is its patient and its stay. `min_hours` is the least number of hourly rows;
+    `septic_only` keeps the patients with a SepsisLabel of 1. Raises DataError for a missing or damaged source, a file
+    without a needed column or with text for a number, two files of one name, an unknown signal, and where nobody is
+    left (with the attrition table).
     """
     source, out = Path(source), Path(out)
     names = signals_named(signals)
