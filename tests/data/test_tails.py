@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loracast.data.stream import series_of
+from loracast.data.stream import One, series_of
 from loracast.data.tails import tails_of
 from loracast.series import LEVELS
 
@@ -27,6 +27,13 @@ def test_a_series_shorter_than_the_context_is_padded_on_the_left(tmp_path):
     table = write_long(tmp_path / "t.parquet", {("p", "s", "map"): [70.0, None, 72.0]})
     (part,) = tails_of(table, 5, 8)
     np.testing.assert_array_equal(part.context, np.array([[np.nan, np.nan, 70, np.nan, 72]], np.float32))
+
+
+def test_stays_of_one_name_in_several_patients_are_apart(vitals, monkeypatch):
+    values = np.full(4, 70, np.float32)
+    ones = [One(patient, "1", f"{patient}/1/map", "map", START, values) for patient in "pqr"]
+    monkeypatch.setattr("loracast.data.tails.series_of", lambda _: iter(ones))
+    assert [[one.patient for one in part.series] for part in tails_of(vitals, 4, 1)] == [["p"], ["q"], ["r"]]
 
 
 def test_the_first_step_has_its_time_and_signals_that_end_together_a_number(tmp_path):

@@ -50,7 +50,7 @@ def tails_of(table: Table, context: int, size: int) -> Iterator[Tails]:
     """Yield the last `context` values of every series, some `size` series at a time: those of a stay together."""
     part: list[One] = []
     for one in series_of(table):
-        if len(part) >= size and one.stay != part[-1].stay:
+        if len(part) >= size and (one.patient, one.stay) != (part[-1].patient, part[-1].stay):
             yield _padded(part, context)
             part = []
         part.append(One(one.patient, one.stay, one.series, one.signal, one.last_time, one.values[-context:]))
