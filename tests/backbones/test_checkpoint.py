@@ -145,6 +145,7 @@ PROGRAMS = {
     "a tensor of no storage": b"\x80\x02" + REBUILD + b"(K\x00K\x00K\x06\x85K\x01\x85\x89}tR.",
     "a tensor beyond its storage": b"\x80\x02" + TENSOR + b"K\x01K\x06\x85K\x01\x85tR.",
     "a tensor of negative size": b"\x80\x02" + TENSOR + b"K\x00J\xff\xff\xff\xff\x85K\x01\x85tR.",
+    "a tensor whose shape may still change": b"\x80\x02" + TENSOR + b"K\x00]K\x01aK\x01\x85tR.",
     "a tensor larger than its storage": b"\x80\x02" + TENSOR + b"K\x00M\xff\xff\x85K\x00\x85tR.",
     "a storage of another size": b"\x80\x02" + STORAGE.replace(b"K\x06", b"K\x07") + b".",
     "a storage that is absent": b"\x80\x02" + STORAGE.replace(b"\x000X", b"\x00zX") + b".",

@@ -142,6 +142,17 @@ def test_a_checkpoint_whose_weights_or_settings_do_not_fit_is_refused_by_name(tm
     assert not cache.exists()
 
 
+@pytest.mark.parametrize("name", ["lags_seq", "num_parallel_samples", "rope_scaling", "distr_output"])
+def test_settings_that_are_endless_when_written_out_are_refused_at_once(tmp_path, cache, name):
+    deep = [1]
+    for _ in range(60):
+        deep = [deep, deep]
+    given = {"type": "nope", "more": deep} if name == "rope_scaling" else deep
+    with pytest.raises(BackboneError, match=name):
+        load_backbone(str(checkpoint(tmp_path / "published", **{name: given})))
+    assert not cache.exists()
+
+
 def test_weights_without_their_prefix_are_refused_instead_of_made_up(tmp_path):
     config = json.loads((GOLDEN / "config.json").read_text())
     weights = read_tensors(GOLDEN / "weights.safetensors")

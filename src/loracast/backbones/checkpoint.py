@@ -12,7 +12,7 @@ import pickletools
 import sys
 import zipfile
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,13 @@ class Name:
 
 @dataclass
 class Inert:
-    """Stands where the file has an object of a class that the caller allowed by name; `state` is what it held."""
+    """Stands where the file has an object of a class that the caller allowed by name; `state` is what it held.
+
+    The state is not shown: a few bytes of a program can describe containers that are endless when written out.
+    """
 
     name: str
-    state: Any = None
+    state: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,9 @@ class _Machine:
                 raise _RefusedError("its program refers to something outside that is no storage")
 
     def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any) -> StoredTensor:
+        # Tuples only: the program could change a list after it has been checked.
+        if not (isinstance(shape, tuple) and isinstance(strides, tuple)):
+            raise _RefusedError("its program describes a tensor that cannot be")
         numbers = (offset, *shape, *strides)
         fits = isinstance(storage, _Storage) and len(shape) == len(strides) <= 8
         if not fits or not all(type(number) is int and number >= 0 for number in numbers):

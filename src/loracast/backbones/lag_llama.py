@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from huggingface_hub import constants
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 
 from loracast.backbones.base import BackboneCard, Rows, Sites, check_window
@@ -213,7 +214,7 @@ def _imported(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with contextlib.suppress(BackboneError):
             return _saved(folder)
     content, tensors = read_lag_llama(file)
-    with contextlib.suppress(OSError), written(folder) as temporary:
+    with contextlib.suppress(OSError, SafetensorError), written(folder) as temporary:
         temporary.mkdir(parents=True)
         write_json(temporary / _SAVED[0], content)
         safetensors.torch.save_file(tensors, temporary / _SAVED[1], metadata={"format": "pt"})

@@ -5,6 +5,8 @@ and spread, and the step's time; from it the network predicts a Student-t distri
 are those of the published weights, so that they load strictly.
 """
 
+import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loracast.errors import BackboneError
-from loracast.files import write_json
+from loracast.files import write_json, written
 
 MODEL_TYPE = "lag-llama"
 SCALINGS = ("robust", "std", "mean", None)
@@ -67,7 +69,8 @@ class LagLlamaConfig:
         lags = known.get("lags_seq")
         if not isinstance(lags, list | tuple) or not lags or not all(_is_count(lag, 0) for lag in lags):
             raise BackboneError(
-                f"lags_seq of {where} is {lags!r}; a list of whole numbers, 0 for the current step, is needed."
+                f"lags_seq of {where} is {reprlib.repr(lags)}; a list of whole numbers, 0 for the current step, is "
+                "needed."
             )
         known["lags_seq"] = tuple(lags)
         if known.get("scaling") in _NO_SCALING:
@@ -76,19 +79,21 @@ class LagLlamaConfig:
         faults = config._faults()
         if faults:
             name, needed = faults[0]
+            given = reprlib.repr(getattr(config, name))
             raise BackboneError(
-                f"{name} of {where} is {getattr(config, name)!r}; {needed} is needed. It is no Lag-Llama that loracast "
-                "knows: save or download the model again."
+                f"{name} of {where} is {given}; {needed} is needed. It is no Lag-Llama that loracast knows: save or "
+                "download the model again."
             )
         return config
 
     def _faults(self) -> list[tuple[str, str]]:
-        counts = ("n_layer", "n_head", "context_length", "max_context_length")
+        counts = ("n_layer", "n_head", "context_length", "max_context_length", "num_parallel_samples")
         rope = self.rope_scaling
         rope_fits = rope is None or (
             isinstance(rope, Mapping)
+            and set(rope) <= {"type", "factor"}
             and rope.get("type") in ROTARIES
-            and (rope["type"] == "nope" or (_is_number(rope.get("factor")) and rope["factor"] >= 1))
+            and (rope["type"] == "nope" or (_is_number(rope.get("factor")) and 1 <= rope["factor"] < math.inf))
         )
         least = 4 if rope_fits and rope and rope["type"] == "dynamic" else 2
         checks = {
@@ -315,10 +320,9 @@ class LagLlama(nn.Module):
         return functional.scaled_dot_product_attention(query, key, value, dropout_p=share, is_causal=query.shape[2] > 1)
 
     def save_pretrained(self, folder: Path | str, **_: Any) -> None:
-        """Write config.json and model.safetensors with the published tensor names."""
+        """Write config.json and model.safetensors with the published tensor names, each whole or not at all."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {"model_type": MODEL_TYPE, **asdict(self.config)}
-        write_json(folder / "config.json", content)
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with written(folder / "model.safetensors") as temporary:
+            safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+        write_json(folder / "config.json", {"model_type": MODEL_TYPE, **asdict(self.config)})
