@@ -18,8 +18,8 @@ PACKAGED = Path(__file__).parent / "weights"
 class Entry:
     """One released size of a family.
 
-    `module` holds `load(name, location, revision)` and `skeleton(name, sizes)`; `location` is a repository of the
-    Hub or a packaged folder; `sizes` are what the architecture needs to be built without its weights.
+    `module` holds `load(name, location, licence, revision)` and `skeleton(name, sizes, licence)`; `location` is a
+    repository of the Hub or a packaged folder; `sizes` are what the architecture needs to be built without its weights.
     """
 
     module: str
