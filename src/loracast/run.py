@@ -202,7 +202,7 @@ def _finish(
     result = {
         **facts,
         "data": {key: windows.meta[key] for key in ("source", "simulated", "table_fingerprint", "split_fingerprint")},
-        "windows": {key: windows.meta[key] for key in ("context", "horizon", "stride", "season", "counts")},
+        "windows": {key: windows.meta[key] for key in ("context", "horizon", "stride", "season", "joint", "counts")},
         "forecast": spec.model_dump(mode="json"),
         "forecast_seconds": seconds,
         "forecast_milliseconds_per_window": 1000 * seconds / len(windows.test),
