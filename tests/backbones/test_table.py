@@ -77,6 +77,22 @@ def test_a_folder_is_a_backbone_called_after_itself(tiny):
     assert card.parameters == sum(tensor.numel() for tensor in weights_of(tiny).values())
 
 
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: cc-by-nc-4.0\ntags: [a]\n---\n# A model\n", "CC-BY-NC-4.0"),
+        ("---\ntags: [a]\nlicense: 'mit'\n---\n", "mit"),
+        ("---\ntags: [a]\n---\nlicense: mit\n", "not stated in its folder"),
+        ("license: mit\n", "not stated in its folder"),
+        (None, "not stated in its folder"),
+    ],
+)
+def test_a_folder_has_the_licence_that_its_model_card_states(copied, card, licence):
+    if card is not None:
+        (copied / "README.md").write_text(card)
+    assert load_backbone(str(copied)).card.licence == licence
+
+
 @pytest.mark.parametrize("ask", [load_backbone, skeleton])
 def test_an_unknown_name_is_refused_with_those_that_are_known(ask):
     with pytest.raises(BackboneError, match=r"'chronos-t5-huge'.*chronos-t5-nano, chronos-t5-tiny"):

@@ -1,6 +1,7 @@
 """The table of backbones: where each lives, how large it is, who may use it."""
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ def load_backbone(name: str, *, revision: str | None = None) -> "Backbone":
         return _module(entry.module).load(short, entry.location, entry.licence, revision)  # type: ignore[no-any-return]
     folder = Path(name)
     if folder.is_dir() or (folder.suffix == ".ckpt" and folder.is_file()):
-        return _module(_family_of(folder)).load(folder.name, folder, "as the folder's model card says", None)  # type: ignore[no-any-return]
+        return _module(_family_of(folder)).load(folder.name, folder, _licence_of(folder), None)  # type: ignore[no-any-return]
     raise BackboneError(
         f"No backbone {name!r}: it is neither a known name nor a folder. Known: {', '.join(BACKBONES)} "
         "(or their names on the Hub, such as amazon/chronos-t5-tiny)."
@@ -156,6 +157,18 @@ def skeleton(name: str) -> "Backbone":
         raise BackboneError(f"No built-in sizes for {name!r}. Known: {', '.join(BACKBONES)}.")
     short = next(n for n, e in BACKBONES.items() if e is entry)
     return _module(entry.module).skeleton(short, entry.sizes, entry.licence)  # type: ignore[no-any-return]
+
+
+def _licence_of(folder: Path) -> str:
+    """The licence that a model card beside the weights states in its head, spelt as in the table if it stands there."""
+    card = (folder if folder.is_dir() else folder.parent) / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    head = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
+    stated = re.search(r"^license:[ \t]*['\"]?([\w.+-]+)", head, re.MULTILINE)
+    if stated is None:
+        return "not stated in its folder"
+    known = {entry.licence.lower(): entry.licence for entry in BACKBONES.values()}
+    return known.get(stated[1].lower(), stated[1])
 
 
 def _module(name: str) -> Any:
