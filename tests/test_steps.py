@@ -1,6 +1,7 @@
 """Adapt, forecast and evaluate on a caller's own table."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,16 @@ def test_an_adapter_of_other_signals_is_refused(tiny, adapter, tmp_path, ask):
 def test_an_adapter_without_its_base_says_which_to_give(vitals, adapter, tmp_path):
     with pytest.raises(AdapterError, match=r"trained on tiny-t5 .* Give the base"):
         forecast_table(vitals, tmp_path / "out.parquet", adapter=adapter, progress=False)
+
+
+def test_a_folder_that_is_called_like_a_release_may_be_given_as_the_base(vitals, tiny, adapter, tmp_path):
+    base, copy = tmp_path / "chronos-t5-tiny", tmp_path / "adapter"
+    shutil.copytree(tiny, base)
+    shutil.copytree(adapter, copy)
+    card = json.loads((copy / adapters.CARD).read_text())
+    (copy / adapters.CARD).write_text(json.dumps({**card, "backbone": base.name}))
+    settings = {"adapter": copy, "backbone": str(base), "forecasting": FEW, "progress": False}
+    assert forecast_table(vitals, tmp_path / "out.parquet", **settings) > 0
 
 
 def _ask(what: str, table: Table, folder: Path, adapter: Path, tiny: Path) -> None:

@@ -95,7 +95,7 @@ def forecast_table(
 ) -> int:
     """Forecast the steps that follow the end of every series, into a Parquet table; returns how many series.
 
-    With an adapter, `backbone` is read only where the adapter's own is a folder that its card cannot find.
+    With an adapter, `backbone` is read only where it is a folder, or the adapter's card cannot find its own.
     Columns: patient, stay, series, signal, time, and a column a quantile level (`q0.1` … `q0.9`), in the units of the
     signal. A series shorter than the context is forecast from what there is.
     """
@@ -214,8 +214,12 @@ def _claim_work(out: Path, asked: dict[str, Any], *, resume: bool) -> Path:
 
 
 def _base_of(card: Mapping[str, Any], backbone: str) -> str | None:
-    """Where the caller says that an adapter's base is; None where the card's own name is enough."""
-    return None if card["backbone"] in BACKBONES else backbone
+    """Where the caller says that an adapter's base is; None where the card's own name is enough.
+
+    A folder is always used: it may be called like a released model, and be the only copy on this machine.
+    """
+    folder = backbone not in BACKBONES and Path(backbone).exists()
+    return backbone if folder or card["backbone"] not in BACKBONES else None
 
 
 def _alike(cards: Mapping[Path, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
