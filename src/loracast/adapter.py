@@ -64,6 +64,11 @@ def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[
         temporary.mkdir(parents=True)
         if attached.peft is None:
             attached.backbone.net.save_pretrained(temporary)  # type: ignore[operator]
+            # The folder is a backbone of its own, and stays under the licence of its base.
+            head = f"---\nlicense: {card.licence.lower()}\nbase_model: {card.name}\n---\n"
+            (temporary / "README.md").write_text(
+                f"{head}\n{card.name}, every weight tuned by loracast.\n", encoding="utf-8"
+            )
         else:
             hub = BACKBONES[card.name].location if card.name in BACKBONES else card.name
             config = attached.peft.peft_config["default"]

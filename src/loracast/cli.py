@@ -36,6 +36,7 @@ MethodName = Annotated[str, typer.Option("--method", help="zero-shot, full or lo
 Rank = Annotated[int, typer.Option(help="Rank of LoRA.")]
 Alpha = Annotated[float, typer.Option(help="Alpha of LoRA.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
+Joint = Annotated[bool, typer.Option("--joint", help="Windows of a stay's signals together (MOIRAI, Chronos-2).")]
 
 
 def _version(wanted: bool) -> None:
@@ -288,6 +289,7 @@ def adapt(
     alpha: Alpha = 16,
     context: Annotated[int | None, typer.Option(help="Steps seen; by the grid if not given.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; by the grid if not given.")] = None,
+    joint: Joint = False,
     steps: Annotated[int, typer.Option(help="Most optimizer steps.")] = 500,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
@@ -302,7 +304,7 @@ def adapt(
         table,
         out,
         arm={"backbone": backbone, "method": method, "rank": rank, "alpha": alpha},
-        window={"context": context, "horizon": horizon},
+        window={"context": context, "horizon": horizon, "joint": joint or None},
         training={"steps": steps},
         seed=seed,
         resume=resume,
@@ -321,6 +323,7 @@ def forecast(
     backbone: BackboneName = "chronos-t5-nano",
     context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; the adapter's or by the grid.")] = None,
+    joint: Joint = False,
     samples: Annotated[int, typer.Option(help="Sample paths a series.")] = 20,
     seed: Seed = 0,
 ) -> None:
@@ -336,7 +339,7 @@ def forecast(
         out,
         adapter=adapter,
         backbone=backbone,
-        window={"context": context, "horizon": horizon},
+        window={"context": context, "horizon": horizon, "joint": joint or None},
         forecasting={"samples": samples, "seed": seed},
     )
     print(f"Forecast {count} series. Quantiles: {out}")
@@ -349,6 +352,7 @@ def evaluate(
     backbone: BackboneName = "chronos-t5-nano",
     context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; the adapter's or by the grid.")] = None,
+    joint: Joint = False,
     samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the patient split; adapters bring their own.")] = 0,
     as_json: AsJson = False,
@@ -364,7 +368,7 @@ def evaluate(
         table,
         adapters=adapter or [],
         backbone=backbone,
-        window={"context": context, "horizon": horizon},
+        window={"context": context, "horizon": horizon, "joint": joint or None},
         forecasting={"samples": samples},
         split_seed=seed,
     )

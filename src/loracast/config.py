@@ -251,8 +251,8 @@ def _expand(content: dict[str, Any], file: str, chosen: str | None) -> None:
         if chosen is not None:
             raise ConfigError(f"{file} names its arms one by one; there is no set of backbones {chosen!r} to choose.")
         return
-    whole = isinstance(sets, dict) and sets and all(isinstance(names, list) for names in sets.values())
-    if not whole or not isinstance(methods, list) or "arms" in content:
+    named = isinstance(sets, dict) and sets and all(isinstance(names, list) for names in sets.values())
+    if not isinstance(sets, dict) or not named or not isinstance(methods, list) or "arms" in content:
         raise ConfigError(
             f'{file}: give either [[arms]], or both [backbones] (NAME = ["chronos-t5-nano", …]) and [[methods]].'
         )

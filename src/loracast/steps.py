@@ -260,7 +260,7 @@ def _fits_adapter(spec: WindowSpec, card: Mapping[str, Any], table: Table) -> Wi
             f"The adapter was trained on {', '.join(card['signals'])}; {table.path.name} also holds "
             f"{', '.join(strange)}. Read the table with the adapter's signals only, or adapt to these too."
         )
-    filled = {key: getattr(spec, key) or own[key] for key in ("context", "horizon", "joint")}
+    filled = {key: getattr(spec, key) or own.get(key, False) for key in ("context", "horizon", "joint")}
     return spec.model_copy(update=filled)
 
 

@@ -34,6 +34,7 @@ from loracast.methods import METHODS, Attached
 
 MARKER = "complete.json"
 BEST = "best.safetensors"
+DIVERGED = "training has diverged. Lower learning_rate, or raise warmup_share."
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,16 @@ class _KeepBest(TrainerCallback):
         self.file = folder / BEST
         self.patience = patience
 
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **more: Any
+    ) -> None:
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            raise TrainingError(f"The training loss at step {state.global_step} is {logs['loss']}: {DIVERGED}")
+
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         scores = validation_curve(state.log_history)
         if not math.isfinite(scores[-1]["loss"]):
-            raise TrainingError(
-                f"The validation loss at step {state.global_step} is {scores[-1]['loss']}: training has diverged. "
-                "Lower learning_rate, or raise warmup_share."
-            )
+            raise TrainingError(f"The validation loss at step {state.global_step} is {scores[-1]['loss']}: {DIVERGED}")
         best = min(scores, key=lambda score: score["loss"])
         if best is scores[-1]:
             with written(self.file) as temporary:
@@ -244,6 +248,7 @@ def _trainer(
         # A divisor: a training loss that is averaged across a checkpoint would be another one after a resume.
         logging_steps=max(n for n in range(1, 11) if spec.evaluate_every % n == 0),
         label_names=["future"],
+        logging_nan_inf_filter=False,  # a batch whose loss is no number must not pass for none
         prediction_loss_only=True,
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         seed=seed,

@@ -250,6 +250,10 @@ def test_a_saved_adapter_gives_the_same_forecast_when_it_is_loaded(
     attached = tuned(backbone, method)
     save_adapter(attached, tmp_path / "adapter", base=base, facts={})
     context = series()[0]
+    if method == "full":
+        whole = load_backbone(str(tmp_path / "adapter"))
+        assert whole.card.licence == backbone.card.licence
+        torch.testing.assert_close(forecast(whole, context), forecast(backbone, context), rtol=1e-5, atol=1e-4)
     loaded = load_adapter(tmp_path / "adapter", backbone=str(folders[family]))
     torch.testing.assert_close(forecast(loaded, context), forecast(backbone, context), rtol=1e-5, atol=1e-4)
     for file in (tmp_path / "adapter").glob("*.json"):

@@ -226,7 +226,7 @@ def test_a_context_beyond_the_cards_is_refused(backbone, call):
 
 @torch.no_grad()
 def test_each_window_takes_the_patch_size_that_best_forecasts_the_end_of_its_context(backbone):
-    context = walk(8, 40)
+    context = walk(8, 44)
     scores = []
     for patch in (4, 8, 16):
         backbone.patch_size = patch
@@ -242,6 +242,24 @@ def test_each_window_takes_the_patch_size_that_best_forecasts_the_end_of_its_con
         fixed.append(numbers(backbone, row[None]))
     backbone.patch_size = None
     torch.testing.assert_close(numbers(backbone, context), torch.cat(fixed), rtol=1e-4, atol=1e-5)
+
+
+def test_a_patch_size_of_which_less_than_two_would_be_scored_on_is_left_out(backbone):
+    def sizes(context: int) -> list[int]:
+        return backbone._fitting(backbone._arranged(walk(1, context), walk(1, 12), None)[0])
+
+    assert sizes(44) == [4, 8, 16]
+    assert sizes(43) == [4, 8]
+    assert sizes(27) == [4]
+
+
+def test_the_loss_is_the_mean_over_the_sizes_that_a_forecast_chooses_among(backbone):
+    context, future = walk(4, 40), walk(4, 12)
+    mean = backbone.loss(context, future)
+    alone = []
+    for backbone.patch_size in (4, 8):
+        alone.append(backbone.loss(context, future))
+    torch.testing.assert_close(mean, torch.stack(alone).mean())
 
 
 @pytest.mark.parametrize(("context", "horizon"), [(1, 3), (2, 30), (12, 100), (380, 130)])

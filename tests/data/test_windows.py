@@ -188,6 +188,7 @@ def ragged(tmp_path) -> Table:
 def test_joint_windows_of_a_stay_start_together_and_stand_beside_each_other(ragged, tmp_path):
     spec = WindowSpec(context=24, horizon=6, stride=5, joint=True)
     windows = cut_windows(ragged, sides_of(ragged), spec, tmp_path / "w")
+    began = int((START - datetime(1970, 1, 1)).total_seconds())
     for side in SIDES:
         found = windows.side(side)
         assert found.groups < len(found)
@@ -195,9 +196,30 @@ def test_joint_windows_of_a_stay_start_together_and_stand_beside_each_other(ragg
             rows = found.group(i)
             assert len(set(found.patient[rows])) == len(set(found.starts(rows))) == 1
             assert sorted(set(found.signal[rows])) == list(found.signal[rows])
-            assert (found.starts(rows) // 3600 % 5 == 0).all()
+            assert ((found.starts(rows) - began) // 3600 % 5 == 0).all()
         pairs = {(p, s) for p, s in zip(found.patient, found.starts(slice(None)), strict=True)}
         assert len(pairs) == found.groups, "no group is torn apart"
+
+
+@pytest.mark.parametrize(("stride", "starts", "too_short"), [(30, 2 + 1, 0), (31, 1, 4)])
+def test_joint_windows_begin_with_their_stay_and_every_series_is_counted(ragged, tmp_path, stride, starts, too_short):
+    # One signal lasts 60 hours, the other begins some hours later and so has no use for the first start.
+    spec = WindowSpec(context=24, horizon=6, stride=stride, joint=True)
+    meta = cut_windows(ragged, sides_of(ragged), spec, tmp_path / "w").meta
+    assert sum(meta["counts"].values()) == 4 * starts
+    assert meta["attrition"]["series_too_short"] == too_short
+    assert meta["attrition"]["series"] == 8
+
+
+def test_two_stays_of_one_patient_with_the_same_clock_are_two_groups(tmp_path):
+    rows = {
+        (f"p{i}", f"s{i}{stay}", signal): [80.0] * 30 for i in range(3) for stay in "ab" for signal in ("map", "sbp")
+    }
+    table = write_long(tmp_path / "t.parquet", rows)
+    spec = WindowSpec(context=24, horizon=6, joint=True)
+    windows = cut_windows(table, sides_of(table), spec, tmp_path / "w")
+    for side in SIDES:
+        assert len(windows.side(side)) == 2 * windows.side(side).groups == 4
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 1000])

@@ -137,6 +137,8 @@ def load_backbone(name: str, *, revision: str | None = None) -> "Backbone":
     entry = BACKBONES.get(name) or next((e for e in BACKBONES.values() if e.location == name), None)
     if entry is not None:
         short = next(n for n, e in BACKBONES.items() if e is entry)
+        if revision is not None and isinstance(entry.location, Path):
+            raise BackboneError(f"{short} ships with loracast and has no revisions; leave {revision!r} out.")
         return _module(entry.module).load(short, entry.location, entry.licence, revision)  # type: ignore[no-any-return]
     folder = Path(name)
     if folder.is_dir() or (folder.suffix == ".ckpt" and folder.is_file()):

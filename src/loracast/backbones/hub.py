@@ -5,6 +5,7 @@ HF_HUB_OFFLINE. This file adds what it leaves out: the content is held against t
 come from one commit, a download that never gets whole ends, and each error says what to do.
 """
 
+import contextlib
 import errno
 import hashlib
 import re
@@ -143,12 +144,13 @@ def _check_hash(path: Path, repository: str) -> None:
         git = b"blob %d\0" % len(content) + content
         found = {hashlib.sha1(form, usedforsecurity=False).hexdigest() for form in (git, content)}
     if stated not in found:
-        path.unlink()
-        blob.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process has been faster, or the cache is not ours to change
+            path.unlink(missing_ok=True)
+            blob.unlink(missing_ok=True)
         raise BackboneError(
             f"{path.name} of {repository} has not the hash that the Hub states ({stated[:12]}…): it was damaged on its "
-            "way, or changed in the cache. It has been taken out of the cache; load again to download it anew. If that "
-            f"fails too, do not trust {constants.ENDPOINT}."
+            "way, or changed in the cache. It is taken out of the cache where that may be written; load again to "
+            f"download it anew. If that fails too, do not trust {constants.ENDPOINT}."
         )
 
 

@@ -39,8 +39,8 @@ class Moirai:
     """A loaded MOIRAI.
 
     `patch_size` fixes the patch size of losses and forecasts. With None, the default, a forecast chooses for each
-    sample the size that would have forecast the end of its context best, and a loss takes the size that
-    `fixed_patch_size` gives for the shape of the window.
+    sample the size that would have forecast the end of its context best, and a loss is the mean over the sizes that
+    are chosen among.
 
     Upstream scores the sizes on horizon steps that follow as many context steps as the forecast reads, so it asks for
     context + horizon past steps. A window here has context steps only: the sizes are scored on its last horizon steps
@@ -61,12 +61,17 @@ class Moirai:
     ) -> Tensor:
         """Negative log-density of the future in its own units: mean over a row's observed steps, then over rows.
 
-        As upstream, a row whose future nobody observed adds nothing to the sum and is counted among the rows.
+        Mean over the patch sizes that a forecast of such a window chooses among: each has weights of its own, and what
+        is not trained would be forecast with all the same. As upstream, a row whose future nobody observed adds
+        nothing to the sum and is counted among the rows.
         """
         check_window(self.card, context.shape[1])
         series, _ = self._arranged(context, future, rows)
-        packed = pack(series, self._fixed(series), scaling=self.net.settings.scaling)
-        return training_loss(self.net(packed), packed)
+        losses = []
+        for patch in self._fitting(series):
+            packed = pack(series, patch, scaling=self.net.settings.scaling)
+            losses.append(training_loss(self.net(packed), packed))
+        return torch.stack(losses).mean()
 
     @torch.no_grad()
     def forecast(
@@ -99,30 +104,32 @@ class Moirai:
         group = None if rows is None else rows.group
         return arrange(context.to(device, torch.float32), future.to(device, torch.float32), group)
 
-    def _fixed(self, series: Series) -> int:
+    def _fitting(self, series: Series) -> list[int]:
+        """The patch sizes among which a forecast of such windows chooses.
+
+        A size fits if its tokens do, and if two patches of it or more are left of a context without its last steps:
+        fewer were never met in pretraining, and a score on so little would be chance.
+        """
         if self.patch_size is not None:
-            return self.patch_size
+            return [self.patch_size]
         _, variates, context = series.past.shape
         settings = self.net.settings
-        return fixed_patch_size(settings.patch_sizes, context, series.horizon, variates, settings.max_seq_len)
-
-    def _chosen(self, series: Series) -> Int[Tensor, " sample"]:
-        """The patch size of each sample: of those that fit, the one that best forecasts the context's end.
-
-        A size fits if its tokens do, and if two patches of it or more are left to forecast from: fewer were never met
-        in pretraining, and a score on so little would be chance.
-        """
-        samples, variates, context = series.past.shape
-        settings = self.net.settings
-        held_out = min(series.horizon, context // 2)
+        held_out = _held_out(series)
         fitting = [
             p
             for p in settings.patch_sizes
             if tokens_of(context, series.horizon, p, variates) <= settings.max_seq_len and 2 * p <= context - held_out
         ]
-        if self.patch_size is not None or not fitting or not held_out:
-            return torch.full((samples,), self._fixed(series), device=series.past.device)
-        past = series.hold_out(held_out)
+        if held_out and fitting:
+            return fitting
+        return [fixed_patch_size(settings.patch_sizes, context, series.horizon, variates, settings.max_seq_len)]
+
+    def _chosen(self, series: Series) -> Int[Tensor, " sample"]:
+        """The patch size of each sample: of those that fit, the one that best forecasts the context's end."""
+        fitting, settings = self._fitting(series), self.net.settings
+        if len(fitting) == 1:
+            return torch.full((len(series.past),), fitting[0], device=series.past.device)
+        past = series.hold_out(_held_out(series))
         scores = []
         for patch in fitting:
             packed = pack(past, patch, scaling=settings.scaling)
@@ -154,6 +161,11 @@ class Moirai:
             draws = Mixture(self.net.settings.families, some).sample(samples, generator)
             parts.append(torch.quantile(draws, wanted, dim=1).T.cpu())
         return torch.cat(parts).reshape(*raw.shape[:2], -1)
+
+
+def _held_out(series: Series) -> int:
+    """How many of a context's last steps the patch sizes are scored on."""
+    return min(series.horizon, series.past.shape[-1] // 2)
 
 
 def load(name: str, location: str | Path, licence: str, revision: str | None) -> Moirai:

@@ -33,6 +33,11 @@ def open_network(kind: Any, settings: Any, location: str | Path, revision: str |
     config.json asks for, with what to do next.
     """
     fetched = fetch(location, ("config.json", WEIGHTS), revision)
+    if (fetched.folder / "adapter_config.json").is_file():
+        # transformers would put it on the network unasked.
+        raise BackboneError(
+            f"{location} holds an adapter. Load it with load_adapter, or move adapter_config.json away."
+        )
     content = read_config(fetched.folder)
     architectures = content.get("architectures") or ["no known architecture"]
     if "chronos_config" not in content or kind.__name__ not in architectures:

@@ -53,8 +53,9 @@ class WindowSet:
     @cached_property
     def _firsts(self) -> Int[np.ndarray, " group"]:
         """Row of the first window of every group; of joint windows only, elsewhere a group is a row."""
-        patient_and_start = np.asarray(self.index)[:, [1, 3]]
-        return np.flatnonzero(np.r_[True, (np.diff(patient_and_start, axis=0) != 0).any(axis=1)][: len(self)])
+        patient, signal, start = np.diff(np.asarray(self.index)[:, 1:], axis=0).T
+        # A signal that comes again is of another stay, whose clock may show the same time.
+        return np.flatnonzero(np.r_[True, (patient != 0) | (start != 0) | (signal <= 0)][: len(self)])
 
     @property
     def groups(self) -> int:
@@ -102,7 +103,8 @@ class WindowSet:
 
     def numbers(self, rows: slice) -> Int[np.ndarray, " window"] | None:
         """A number for the group of each of these windows; None where every window stands alone."""
-        return np.searchsorted(self._firsts, np.arange(len(self))[rows], side="right") if self.joint else None
+        asked = np.arange(*rows.indices(len(self)))
+        return np.searchsorted(self._firsts, asked, side="right") if self.joint else None
 
     @property
     def patient(self) -> Int[np.ndarray, " window"]:
@@ -187,6 +189,7 @@ def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: P
     spec = spec.resolved(table.step_seconds)
     assert spec.context is not None
     assert spec.horizon is not None
+    assert spec.stride is not None
     codes = {patient: code for code, patient in enumerate(sides)}
     counts = dict.fromkeys(("series", "series_too_short", "windows", "context_too_sparse", "target_too_sparse"), 0)
     kept = dict.fromkeys(SIDES, 0)
@@ -196,15 +199,18 @@ def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: P
         with ExitStack() as stack:
             values_file = stack.enter_context((folder / "values.f32").open("wb"))
             files = {side: stack.enter_context((folder / f"{side}.i64").open("wb")) for side in SIDES}
-            for _, stay in groupby(series_of(table), key=lambda one: (one.patient, one.stay)):
+            for _, series in groupby(series_of(table), key=lambda one: (one.patient, one.stay)):
+                stay = list(series)
+                begun = min(one.seconds_of_first(table.step_seconds) for one in stay)
                 found: list[Int[np.ndarray, "window 4"]] = []
                 for one in stay:
                     counts["series"] += 1
-                    if len(one.values) < spec.context + spec.horizon:
+                    first = one.seconds_of_first(table.step_seconds)
+                    skipped = -((first - begun) // table.step_seconds) % spec.stride if spec.joint else 0
+                    if len(one.values) < skipped + spec.context + spec.horizon:
                         counts["series_too_short"] += 1
                         continue
-                    first = one.seconds_of_first(table.step_seconds)
-                    starts = _starts(one.values, spec, counts, skipped=_skipped(first, spec, table.step_seconds))
+                    starts = _starts(one.values, spec, counts, skipped=skipped)
                     codes_of = np.full((len(starts), 2), (codes[one.patient], table.signals.index(one.signal)))
                     found.append(np.column_stack([starts + offset, codes_of, first + starts * table.step_seconds]))
                     values_file.write(one.values.tobytes())
@@ -228,16 +234,13 @@ def open_windows(folder: Path) -> Windows:
     return Windows(folder, read_json(folder / "windows.json"))
 
 
-def _skipped(first: int, spec: WindowSpec, step_seconds: int) -> int:
-    """Steps before the first window: none, or for joint windows up to the next start that all signals share."""
-    assert spec.stride is not None
-    return -(first // step_seconds) % spec.stride if spec.joint else 0
-
-
 def _starts(
     values: Float[np.ndarray, " time"], spec: WindowSpec, counts: dict[str, int], *, skipped: int
 ) -> Int[np.ndarray, " window"]:
-    """First steps of the windows of one series that are observed well enough; counts the others."""
+    """First steps of the windows of one series that are observed well enough; counts the others.
+
+    The first `skipped` steps lie before the first start that all signals of the stay share.
+    """
     assert spec.context is not None
     assert spec.horizon is not None
     starts = np.arange(skipped, len(values) - spec.context - spec.horizon + 1, spec.stride)

@@ -217,8 +217,8 @@ class _Attention(nn.Module):
     ) -> Float[Tensor, "sample read model"]:
         """The tokens from number `start` on look at all tokens."""
         # In float32 also under autocast: a norm in bfloat16 loses what the rotation is about to mix.
-        q = self.q_norm(_by_head(self.q_proj(x[:, start:])).float())
-        k = self.k_norm(_by_head(self.k_proj(x)).float())
+        q = self.q_norm(_by_head(self.q_proj(x[:, start:])).to(self.q_norm.weight.dtype))
+        k = self.k_norm(_by_head(self.k_proj(x)).to(self.k_norm.weight.dtype))
         v = _by_head(self.v_proj(x))
         # Written out, each side scaled by the root of 1/8 and the bias always added, because that is how upstream
         # rounds: a spike of width 0.001 in the mixture turns the last bit of a fused kernel into 1e-3 of log-density.

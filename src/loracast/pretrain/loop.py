@@ -50,6 +50,7 @@ def train_network(
         save_total_limit=2,
         logging_steps=min(50, plan.checkpoint_every),
         report_to=[],
+        logging_nan_inf_filter=False,
         dataloader_pin_memory=on_gpu,
         dataloader_num_workers=8 if on_gpu else 1,
         # Tokens stand bfloat16; the tails of a density in raw numbers do not.
