@@ -28,14 +28,13 @@ PLAN = Schedule(
     batch_size=4,
     learning_rate=1e-3,
     warmup_steps=2,
-    decay_steps=2,
     weight_decay=0.01,
     gradient_clip=1.0,
     label_width=1.0,
     checkpoint_every=2,
     stages=(
         Stage(steps=3, contexts=(18, 24), horizons=(2, 8)),
-        Stage(steps=3, contexts=(32,), horizons=(4,), grains=(0.1, 1.0)),
+        Stage(steps=3, contexts=(32,), horizons=(4,), grains=(0.1, 1.0), decay=2),
     ),
 )
 TINY = Recipe(name="tiny", seed=3, model=SHAPE, training=PLAN)

@@ -20,12 +20,11 @@ SHAPES = {
 
 
 def recipe_of(family: str, *, steps: int = 6, joint: float = 0.5) -> Recipe:
-    stage = Stage(steps=steps, contexts=(16, 24), horizons=(4, 8), grains=(0.1, 1.0), joint=joint)
+    stage = Stage(steps=steps, contexts=(16, 24), horizons=(4, 8), grains=(0.1, 1.0), joint=joint, decay=2)
     plan = Schedule(
         batch_size=8,
         learning_rate=3e-3,
         warmup_steps=2,
-        decay_steps=2,
         weight_decay=0.01,
         gradient_clip=1.0,
         checkpoint_every=2,

@@ -4,7 +4,7 @@ import pytest
 
 from loracast.backbones import BACKBONES
 from loracast.errors import ConfigError
-from loracast.pretrain.recipe import RECIPES, load_recipe
+from loracast.pretrain.recipe import RECIPES, Stage, load_recipe
 
 PACKAGED = (RECIPES / "chronos-t5-nano.toml").read_text(encoding="utf-8")
 
@@ -42,6 +42,21 @@ def test_each_step_belongs_to_one_stage() -> None:
     assert plan.stage_of(plan.steps - 1) is plan.stages[-1]
     with pytest.raises(IndexError):
         plan.stage_of(plan.steps)
+
+
+def test_the_learning_rate_warms_up_holds_falls_and_starts_again_with_its_stage() -> None:
+    stages = (
+        Stage(steps=10, contexts=(8,), horizons=(2,)),
+        Stage(steps=10, contexts=(8,), horizons=(2,), decay=4),
+        Stage(steps=4, contexts=(8,), horizons=(2,), rate=0.5, decay=4),
+    )
+    plan = load_recipe("chronos-t5-nano").training.model_copy(update={"warmup_steps": 4, "stages": stages})
+    rates = [plan.rate_at(step) for step in range(24)]
+    assert rates[:5] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert rates[4:17] == [1.0] * 13
+    assert rates[16:20] == pytest.approx([1.0, 0.5, 1 - 0.5**0.5, 1 - 0.75**0.5])
+    assert rates[20:22] == pytest.approx([0.5, 0.25])
+    assert plan.rate_at(24) == rates[23], "asked for once more at the end"
 
 
 def test_held_out_series_have_another_seed() -> None:

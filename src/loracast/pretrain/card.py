@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from loracast.files import read_json, write_json, written
-from loracast.pretrain.recipe import ChronosT5Shape, MoiraiShape, Recipe
+from loracast.pretrain.recipe import ChronosT5Shape, MoiraiShape, Recipe, Stage
 
 MEASURED = "measured.json"
 FLOOR = ("last-value", "seasonal-naive")
@@ -28,12 +28,7 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
     plan, loss, chronos = recipe.training, measured["training"], recipe.model.family == "chronos-t5"
-    stages = "; ".join(
-        f"{s.steps:,} steps on contexts of {min(s.contexts)}–{max(s.contexts)} and horizons of "
-        f"{min(s.horizons)}–{max(s.horizons)}"
-        + (f" with {', '.join(f'{g:g}' for g in s.grains)} of the corpus's noise" if s.grains != (1.0,) else "")
-        for s in plan.stages
-    )
+    stages = "; ".join(_stage(stage) for stage in plan.stages)
     lines = [
         "---",
         "license: apache-2.0",
@@ -109,6 +104,23 @@ def _limits(recipe: Recipe) -> list[str]:
         f"a series whose level is large against its changes is seen in steps of "
         f"{2 * model.high_limit / model.n_tokens:.2%} of that level."
     ]
+
+
+def _stage(stage: Stage) -> str:
+    """A stage in words: how long, on what."""
+    parts = [
+        f"{stage.steps:,} steps on contexts of {min(stage.contexts)}–{max(stage.contexts)} and horizons of "
+        f"{min(stage.horizons)}–{max(stage.horizons)}"
+    ]
+    if stage.grains != (1.0,):
+        parts.append(f"{', '.join(f'{grain:g}' for grain in sorted(set(stage.grains)))} of the corpus's noise")
+    if stage.drift:
+        parts.append(f"{stage.drift:.0%} drifting series")
+    if stage.joint:
+        parts.append(f"{stage.joint:.0%} of the batches with several variates")
+    if stage.decay:
+        parts.append(f"falling from {stage.rate:g} of the rate over the last {stage.decay:,} steps")
+    return ", ".join(parts)
 
 
 def _floor(measured: dict[str, Any]) -> list[str]:

@@ -7,13 +7,27 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from loracast.files import read_json, write_json
-from loracast.pretrain.recipe import Recipe
+from loracast.pretrain.recipe import Recipe, Schedule
 from loracast.train import MARKER, MarkWhole, Progress, last_checkpoint
+
+
+class _Trainer(Trainer):
+    """A Trainer whose learning rate follows the stages of a recipe."""
+
+    def __init__(self, plan: Schedule, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._plan = plan
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, self._plan.rate_at)
+        return self.lr_scheduler
+
 
 Examples = Dataset[dict[str, torch.Tensor]]
 
@@ -40,9 +54,6 @@ def train_network(
         max_steps=plan.steps,
         per_device_train_batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
-        warmup_steps=plan.warmup_steps,
-        lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": plan.decay_steps, "decay_type": "1-sqrt"},
         weight_decay=plan.weight_decay,
         max_grad_norm=plan.gradient_clip,
         train_sampling_strategy="sequential",
@@ -58,7 +69,8 @@ def train_network(
         seed=recipe.seed,
         disable_tqdm=True,
     )
-    trainer = Trainer(
+    trainer = _Trainer(
+        plan,
         model=network,
         args=arguments,
         train_dataset=examples,

@@ -62,6 +62,8 @@ class LagLlamaShape(BaseModel):
 class Stage(BaseModel):
     """A part of the run: for each of `steps` batches one context, one horizon and one grain are drawn from these.
 
+    The learning rate is `rate` times the recipe's, and falls to 0 over the last `decay` steps of the stage.
+
     A grain scales the noise that the corpus lays over its shapes, `drift` is the share of series that drift (see
     `corpora.draw`); `joint` is the share of batches whose rows are variates of common samples, for families that can
     read them so.
@@ -74,6 +76,8 @@ class Stage(BaseModel):
     horizons: tuple[int, ...]
     grains: tuple[float, ...] = (1.0,)
     drift: float = 0.0
+    rate: float = 1.0
+    decay: int = 0
     joint: float = 0.0
 
 
@@ -88,7 +92,6 @@ class Schedule(BaseModel):
     batch_size: int
     learning_rate: float
     warmup_steps: int
-    decay_steps: int
     weight_decay: float
     gradient_clip: float
     label_width: float = 0.0
@@ -102,9 +105,19 @@ class Schedule(BaseModel):
 
     def stage_of(self, step: int) -> Stage:
         """The stage that the batch of optimizer step `step` (from 0) belongs to."""
+        return self._place(step)[0]
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of optimizer step `step` as a share of the recipe's: warm-up, plateau, decay (1 - root)."""
+        stage, within = self._place(min(step, self.steps - 1))
+        falling = max(0, within - (stage.steps - stage.decay)) / max(1, stage.decay)
+        return stage.rate * min(1.0, step / max(1, self.warmup_steps)) * (1 - falling**0.5)
+
+    def _place(self, step: int) -> tuple[Stage, int]:
+        """The stage of a step, and the step's number in it."""
         for stage in self.stages:
             if step < stage.steps:
-                return stage
+                return stage, step
             step -= stage.steps
         raise IndexError(step)
 
