@@ -111,7 +111,8 @@ class Schedule(BaseModel):
         """Learning rate of optimizer step `step` as a share of the recipe's: warm-up, plateau, decay (1 - root)."""
         stage, within = self._place(min(step, self.steps - 1))
         falling = max(0, within - (stage.steps - stage.decay)) / max(1, stage.decay)
-        return stage.rate * min(1.0, step / max(1, self.warmup_steps)) * (1 - falling**0.5)
+        rate: float = stage.rate * min(1.0, step / max(1, self.warmup_steps)) * (1 - falling**0.5)
+        return rate
 
     def _place(self, step: int) -> tuple[Stage, int]:
         """The stage of a step, and the step's number in it."""
