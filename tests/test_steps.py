@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +19,7 @@ from loracast.errors import AdapterError, BackboneError, ConfigError
 from loracast.series import Table
 from loracast.steps import adapt_table, evaluate_table, forecast_table
 
+from .backbones.tiny_ports import save_moirai
 from .conftest import PATIENT, STAY, cohort, write_long
 
 WINDOW = {"context": 24, "horizon": 6, "stride": 6}
@@ -219,3 +221,24 @@ def test_a_resume_with_other_settings_is_refused(vitals, tiny, tmp_path, monkeyp
         with pytest.raises(ConfigError, match="begun with another table or other settings"):
             adapt(vitals, tmp_path / "adapter", tiny, resume=True, **other)
     assert any((tmp_path / "adapter.work" / "checkpoints").iterdir())
+
+
+def test_signals_of_a_patient_are_adapted_to_and_forecast_jointly(vitals, tmp_path):
+    moirai = str(save_moirai(tmp_path / "moirai"))
+    arm, training = {"backbone": moirai, "method": "lora"}, {"steps": 2, "batch_size": 8, "evaluate_every": 1}
+    window = {"context": 24, "horizon": 6, "stride": 6, "joint": True}
+    card = adapt_table(vitals.path, tmp_path / "a", arm=arm, window=window, training=training, progress=False)
+    assert card["window"]["joint"] is True
+    asked = {"adapter": tmp_path / "a", "backbone": moirai, "progress": False}
+    forecast_table(vitals.path, tmp_path / "joint.parquet", **asked)
+    frame = pq.read_table(vitals.path).to_pandas()
+    lone = frame[frame["signal"] == "map"]
+    meta = pq.read_schema(vitals.path)
+    pq.write_table(pa.Table.from_pandas(lone, schema=meta, preserve_index=False), tmp_path / "lone.parquet")
+    forecast_table(tmp_path / "lone.parquet", tmp_path / "alone.parquet", **asked)
+    joint, alone = (pq.read_table(tmp_path / f"{name}.parquet").to_pandas() for name in ("joint", "alone"))
+    same = joint[joint["signal"] == "map"].merge(alone, on=["series", "time"])
+    assert len(same) == len(alone)
+    assert not np.allclose(same["q0.5_x"], same["q0.5_y"]), "the other signal has been read"
+    summary = evaluate_table(vitals.path, adapters=[tmp_path / "a"], backbone=moirai, progress=False)
+    assert summary["windows"]["joint"] is True

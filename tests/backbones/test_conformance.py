@@ -14,32 +14,14 @@ from loracast.backbones import BACKBONES, load_backbone, skeleton
 from loracast.backbones.base import Backbone, Rows
 from loracast.config import ArmSpec
 from loracast.methods import METHODS, attach, old_names_of_peft
-from loracast.nets.lag_llama import LagLlama, LagLlamaConfig
-from loracast.nets.moirai import MoiraiConfig, MoiraiNet
 from loracast.series import LEVELS
 
 from ..conftest import save_backbone
 from .tiny_chronos import save_bolt, save_chronos2
+from .tiny_ports import save_lag_llama, save_moirai
 
 NAN = float("nan")
 CONTEXT, HORIZON = 40, 8
-
-
-def save_moirai(folder: Path) -> Path:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = MoiraiNet(MoiraiConfig(d_model=64, num_layers=2, patch_sizes=(4, 8), max_seq_len=64))
-    net.save_pretrained(folder)
-    return folder
-
-
-def save_lag_llama(folder: Path) -> Path:
-    config = LagLlamaConfig(lags_seq=(0, 1, 2, 6, 11, 23), n_layer=2, n_head=2, n_embd_per_head=8, context_length=24)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = LagLlama(config)
-    net.save_pretrained(folder)
-    return folder
 
 
 SAVED: dict[str, Callable[[Path], Path]] = {

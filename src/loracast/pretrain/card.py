@@ -116,6 +116,8 @@ def _stage(stage: Stage) -> str:
         parts.append(f"{', '.join(f'{grain:g}' for grain in sorted(set(stage.grains)))} of the corpus's noise")
     if stage.drift:
         parts.append(f"{stage.drift:.0%} drifting series")
+    if stage.units:
+        parts.append(f"in units from 1e-{stage.units:g} to 1e{stage.units:g}")
     if stage.joint:
         parts.append(f"{stage.joint:.0%} of the batches with several variates")
     if stage.decay:

@@ -53,6 +53,8 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
         if variates > 1:
             shared = corpora.draw(seed + 1, step * plan.batch_size + group, context + horizon, 0.0).values
             values = values + of_item.choice([-1, 1]) * of_item.uniform(0, 2) * _spread(values) * _standard(shared)
+        if stage.units:
+            values = values * 10 ** of_item.uniform(-stage.units, stage.units)
         window = torch.from_numpy(values.astype(np.float32))
         return {
             "context": window[:context],

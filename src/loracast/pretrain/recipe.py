@@ -66,7 +66,7 @@ class Stage(BaseModel):
 
     A grain scales the noise that the corpus lays over its shapes, `drift` is the share of series that drift (see
     `corpora.draw`); `joint` is the share of batches whose rows are variates of common samples, for families that can
-    read them so.
+    read them so. Each series is multiplied by up to 10 to the power of ± `units`, for families that see its unit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +76,7 @@ class Stage(BaseModel):
     horizons: tuple[int, ...]
     grains: tuple[float, ...] = (1.0,)
     drift: float = 0.0
+    units: float = 0.0
     rate: float = 1.0
     decay: int = 0
     joint: float = 0.0
