@@ -22,6 +22,7 @@ MEASURED: dict[str, Any] = {
             "context": 48,
             "horizon": 4,
             "step_seconds": 900,
+            "samples": 50,
             "signals": {"glucose": {"zero-shot": SCORES, "last-value": {**SCORES, "mae": 15.432}}},
         }
     },

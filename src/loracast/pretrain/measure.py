@@ -77,6 +77,7 @@ def window_scores(backbone: Backbone, windows: WindowSet, spec: ForecastSpec | N
         "context": windows.context,
         "horizon": windows.horizon,
         "step_seconds": windows.step_seconds,
+        "samples": spec.samples,
         "signals": {
             signal: {name: {key: scores[signal][key] for key in kept} for name, scores in found.items()}
             for signal in windows.signals
