@@ -65,7 +65,8 @@ def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[
         if attached.peft is None:
             attached.backbone.net.save_pretrained(temporary)  # type: ignore[operator]
             # The folder is a backbone of its own, and stays under the licence of its base.
-            head = f"---\nlicense: {card.licence.lower()}\nbase_model: {card.name}\n---\n"
+            stated = "" if " " in card.licence else f"license: {card.licence.lower()}\n"
+            head = f"---\n{stated}base_model: {card.name}\n---\n"
             (temporary / "README.md").write_text(
                 f"{head}\n{card.name}, every weight tuned by loracast.\n", encoding="utf-8"
             )
