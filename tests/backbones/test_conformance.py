@@ -194,6 +194,14 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_rows(backbone: Backbone) -> No
     torch.testing.assert_close(loss(backbone, context, future), one_by_one.mean(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_row_is_forecast_alike_alone_and_among_others(backbone: Backbone, family: str) -> None:
+    if family in DRAWS:
+        pytest.skip("another batch draws other numbers; the loss above is free of draws")
+    context = series()[0]
+    alone = torch.cat([forecast(backbone, context[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(forecast(backbone, context), alone, rtol=1e-4, atol=1e-3)
+
+
 def test_rows_of_different_groups_do_not_read_each_other(backbone: Backbone) -> None:
     context, future = series()
     apart = loss(backbone, context, future, group=[0, 1, 2, 3])
