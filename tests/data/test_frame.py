@@ -120,6 +120,8 @@ def test_a_stay_whose_measurements_are_years_apart_is_refused_with_what_to_do(tm
 @pytest.mark.parametrize("unit", ["mg/dL", "mg/dl", " MG/DL"])
 def test_a_known_unit_may_be_spelt_in_its_usual_ways(tmp_path, unit):
     put(measured(("p", 15, 100), ("p", 30, 101)), tmp_path, unit=unit)
+    (table,) = tmp_path.glob("*.parquet")
+    assert open_table(table).units == {"glucose": "mg/dL"}
 
 
 @pytest.mark.parametrize(
