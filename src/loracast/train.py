@@ -174,6 +174,12 @@ class Progress(TrainerCallback):
         self.bar.close()
 
 
+def silence(trainer: Trainer) -> None:
+    """Take away what transformers shows by itself."""
+    for shown in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(shown)
+
+
 def fit(
     attached: Attached,
     train: WindowSet,
@@ -212,8 +218,7 @@ def fit(
     best = min(scores, key=lambda score: score["loss"])
     _restore(attached.trainable, safetensors.torch.load_file(folder / BEST))
     attached.backbone.net.eval()
-    losses = [{"step": int(e["step"]), "loss": e["loss"]} for e in history if "loss" in e]
-    return Curve(losses, scores, int(best["step"]), seconds)
+    return Curve(training_curve(history), scores, int(best["step"]), seconds)
 
 
 def _trainer(
@@ -266,11 +271,15 @@ def _trainer(
         data_collator=examples.together,
         callbacks=[_KeepBest(attached.trainable, folder, spec.patience)],
     )
-    for shown in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(shown)
+    silence(trainer)
     if progress:
         trainer.add_callback(Progress(arm.name))
     return trainer
+
+
+def training_curve(history: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Training losses by step, from the Trainer's log."""
+    return [{"step": int(e["step"]), "loss": e["loss"]} for e in history if "loss" in e]
 
 
 def validation_curve(history: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from chronos import ChronosConfig
 from chronos.chronos import ChronosTokenizer
-from torch.utils.data import Dataset
 from transformers import T5Config, T5ForConditionalGeneration, set_seed
 from transformers.models.t5.modeling_t5 import T5Attention, T5DenseActDense
 
-from loracast.pretrain import corpora
 from loracast.pretrain.loop import train_network
 from loracast.pretrain.recipe import ChronosT5Shape, Recipe
+from loracast.pretrain.windows import CorpusWindows
 
 
 def chronos_config(shape: ChronosT5Shape) -> dict[str, Any]:
@@ -144,33 +143,26 @@ def _start_as_persistence(net: T5ForConditionalGeneration) -> None:
         cross.k.weight[head * width, EOS_MARK] = 0.3
 
 
-class SyntheticWindows(Dataset[dict[str, torch.Tensor]]):
-    """Windows of the corpus, as tokens; item `i` of batch `i // batch_size` has that batch's context and horizon."""
+class SyntheticWindows(CorpusWindows):
+    """Windows of the corpus, as tokens."""
 
     def __init__(self, recipe: Recipe, tokenizer: ChronosTokenizer) -> None:
-        self.recipe = recipe
+        super().__init__(recipe)
         self.tokenizer = tokenizer
 
-    def __len__(self) -> int:
-        return self.recipe.training.steps * self.recipe.training.batch_size
-
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        plan, seed = self.recipe.training, self.recipe.seed
-        step = index // plan.batch_size
-        stage, of_batch = plan.stage_of(step), np.random.default_rng((seed, 1, step))
-        context, horizon = int(of_batch.choice(stage.contexts)), int(of_batch.choice(stage.horizons))
-        grain = float(of_batch.choice(stage.grains))
-        values = torch.from_numpy(corpora.draw(seed, index, context + horizon, grain, stage.drift).values)[None]
-        ids, mask, scale = self.tokenizer.context_input_transform(values[:, :context])
-        labels, observed, _ = self.tokenizer._input_transform(values[:, context:], scale)
+        drawn = self.drawn(index)
+        values = torch.from_numpy(drawn.values)[None]
+        ids, mask, scale = self.tokenizer.context_input_transform(values[:, : drawn.context])
+        labels, observed, _ = self.tokenizer._input_transform(values[:, drawn.context :], scale)
         labels[~observed] = -100
-        if horizon == shape_of(self.recipe).prediction_length:
+        if labels.shape[1] == shape_of(self.recipe).prediction_length:
             labels = torch.cat([labels, torch.full((1, 1), self.tokenizer.config.eos_token_id)], dim=1)
         return {
             "input_ids": ids[0],
             "attention_mask": mask[0],
             "labels": labels[0],
-            "decoder_input_ids": self._teacher(labels, of_item=np.random.default_rng((seed, 2, index)))[0],
+            "decoder_input_ids": self._teacher(labels, drawn.of_item)[0],
         }
 
     def _teacher(self, labels: torch.Tensor, of_item: np.random.Generator) -> torch.Tensor:

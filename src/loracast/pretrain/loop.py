@@ -10,11 +10,10 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from loracast.files import read_json, write_json
 from loracast.pretrain.recipe import Recipe, Schedule
-from loracast.train import MARKER, MarkWhole, Progress, last_checkpoint
+from loracast.train import MARKER, MarkWhole, Progress, last_checkpoint, silence, training_curve
 
 
 class _Trainer(Trainer):
@@ -77,13 +76,11 @@ def train_network(
         compute_loss_func=loss,
         callbacks=[Progress(recipe.name)],
     )
-    for shown in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(shown)
+    silence(trainer)
     checkpoint = last_checkpoint(out / "checkpoints") if resume else None
     before = read_json(checkpoint / MARKER)["seconds"] if checkpoint else 0.0
     trainer.add_callback(MarkWhole(before))
     start = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    history: list[dict[str, Any]] = trainer.state.log_history
-    losses = [{"step": int(e["step"]), "loss": e["loss"]} for e in history if "loss" in e]
-    write_json(out / "loss.json", {"train": losses, "seconds": before + time.monotonic() - start})
+    curve = training_curve(trainer.state.log_history)
+    write_json(out / "loss.json", {"train": curve, "seconds": before + time.monotonic() - start})

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 from transformers import set_seed
 
 from loracast.backbones import lag_llama, moirai
@@ -21,48 +20,39 @@ from loracast.nets.moirai import MoiraiNet
 from loracast.pretrain import corpora
 from loracast.pretrain.loop import train_network
 from loracast.pretrain.recipe import LagLlamaShape, MoiraiShape, Recipe
+from loracast.pretrain.windows import CorpusWindows
 
 LICENCE = "Apache-2.0"
 STEPS = (60, 300, 900, 3600, 86_400)
 """Seconds between two steps, one of them drawn for each batch: what the time features of a family see."""
 
 
-class Windows(Dataset[dict[str, torch.Tensor]]):
-    """Windows of the corpus; item `i` of batch `i // batch_size` has that batch's context, horizon, step and group.
+class Windows(CorpusWindows):
+    """Windows of the corpus as numbers, with their times and groups.
 
     In a joint batch neighbouring items are variates of one sample: each is its own series with a share of one that
     they all have in common, of its own sign.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-
-    def __len__(self) -> int:
-        return self.recipe.training.steps * self.recipe.training.batch_size
-
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        plan, seed = self.recipe.training, self.recipe.seed
-        step = index // plan.batch_size
-        stage, of_batch = plan.stage_of(step), np.random.default_rng((seed, 1, step))
-        context, horizon = int(of_batch.choice(stage.contexts)), int(of_batch.choice(stage.horizons))
-        grain, step_seconds = float(of_batch.choice(stage.grains)), int(of_batch.choice(STEPS))
+        drawn, batch_size = self.drawn(index), self.recipe.training.batch_size
+        values, stage, of_batch, of_item = drawn.values, drawn.stage, drawn.of_batch, drawn.of_item
+        step_seconds = int(of_batch.choice(STEPS))
         variates = int(of_batch.integers(2, 5)) if of_batch.random() < stage.joint else 1
-        group = index % plan.batch_size // variates
-        of_item = np.random.default_rng((seed, 2, index))
-        values = corpora.draw(seed, index, context + horizon, grain, stage.drift).values
+        group = index % batch_size // variates
         if variates > 1:
-            shared = corpora.draw(seed + 1, step * plan.batch_size + group, context + horizon, 0.0).values
+            shared = corpora.draw(self.recipe.seed + 1, drawn.step * batch_size + group, len(values), 0.0).values
             values = values + of_item.choice([-1, 1]) * of_item.uniform(0, 2) * _spread(values) * _standard(shared)
         if stage.units:
             values = values * 10 ** of_item.uniform(-stage.units, stage.units)
         window = torch.from_numpy(values.astype(np.float32))
         return {
-            "context": window[:context],
-            "future": window[context:],
+            "context": window[: drawn.context],
+            "future": window[drawn.context :],
             "start": torch.tensor(of_item.integers(0, 3_000_000_000)),
             "group": torch.tensor(group),
             "step_seconds": torch.tensor(step_seconds),
-            "step": torch.tensor(step),
+            "step": torch.tensor(drawn.step),
         }
 
 
