@@ -134,9 +134,9 @@ def load_backbone(name: str, *, revision: str | None = None) -> "Backbone":
     `revision` pins a commit, tag or branch of the Hub. With HF_HUB_OFFLINE=1 only the cache is read. Raises
     BackboneError where the name is unknown or the weights cannot be had, with what to do next.
     """
-    entry = BACKBONES.get(name) or next((e for e in BACKBONES.values() if e.location == name), None)
-    if entry is not None:
-        short = next(n for n, e in BACKBONES.items() if e is entry)
+    found = _listed(name)
+    if found is not None:
+        short, entry = found
         if revision is not None and isinstance(entry.location, Path):
             raise BackboneError(f"{short} ships with loracast and has no revisions; leave {revision!r} out.")
         return _module(entry.module).load(short, entry.location, entry.licence, revision)  # type: ignore[no-any-return]
@@ -154,11 +154,16 @@ def skeleton(name: str) -> "Backbone":
 
     Raises BackboneError for a name that is not in the table.
     """
-    entry = BACKBONES.get(name) or next((e for e in BACKBONES.values() if e.location == name), None)
-    if entry is None:
+    found = _listed(name)
+    if found is None:
         raise BackboneError(f"No built-in sizes for {name!r}. Known: {', '.join(BACKBONES)}.")
-    short = next(n for n, e in BACKBONES.items() if e is entry)
+    short, entry = found
     return _module(entry.module).skeleton(short, entry.sizes, entry.licence)  # type: ignore[no-any-return]
+
+
+def _listed(name: str) -> tuple[str, Entry] | None:
+    """The short name and the entry of a backbone in the table, by its short name or its name on the Hub."""
+    return next(((short, entry) for short, entry in BACKBONES.items() if name in (short, entry.location)), None)
 
 
 def _licence_of(folder: Path) -> str:

@@ -55,6 +55,11 @@ class Rows:
     group: Int[Tensor, " batch"] | None = None
 
 
+def count_parameters(net: nn.Module) -> int:
+    """How many numbers a network has, tied ones once."""
+    return sum(p.numel() for p in net.parameters())
+
+
 class Backbone(Protocol):
     """A pretrained forecaster. `net` is what a method changes; `loss` and `forecast` call it.
 

@@ -8,7 +8,6 @@ refusals where the library would cut a context short.
 import contextlib
 import dataclasses
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
-from loracast.backbones.base import BackboneCard, Rows, Sites, check_window
+from loracast.backbones.base import BackboneCard, Rows, Sites, check_window, count_parameters
 from loracast.backbones.pretrained import BAD_CONFIG, bad_config, open_network
 from loracast.errors import BackboneError
 
@@ -159,7 +158,7 @@ def _card(name: str, pipeline: ChronosPipeline, licence: str, revision: str | No
     return BackboneCard(
         name=name,
         family=FAMILY,
-        parameters=sum(math.prod(p.shape) for p in net.parameters()),
+        parameters=count_parameters(net),
         context=config.context_length,
         horizon=config.prediction_length,
         licence=licence,

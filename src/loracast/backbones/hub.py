@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils.tqdm import tqdm
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from loracast.errors import BackboneError
 from loracast.files import read_json
@@ -245,6 +245,17 @@ def _unreadable(file: Path, error: Exception) -> str:
     return (
         f"{file} cannot be read as safetensors ({error}): it is cut short or damaged. Save or download the model again."
     )
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], location: str | Path) -> None:
+    """Give a network (on the meta device) these weights, as float32; raises BackboneError unless they are its own."""
+    refuse_other_weights(location, shapes_of(net.state_dict()), shapes_of(tensors))
+    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+
+
+def shapes_of(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor, read or not."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def refuse_other_weights(location: str | Path, wanted: Shapes, found: Shapes) -> None:

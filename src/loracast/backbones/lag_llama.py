@@ -9,7 +9,6 @@ not observed, so outside level, spread and loss, but read as the number 0 by the
 import contextlib
 import dataclasses
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +20,9 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
-from loracast.backbones.base import BackboneCard, Rows, Sites, check_window
+from loracast.backbones.base import BackboneCard, Rows, Sites, check_window, count_parameters
 from loracast.backbones.checkpoint import Inert, StoredTensor, read_checkpoint
-from loracast.backbones.hub import fetch, read_config, read_tensors, refuse_other_weights
+from loracast.backbones.hub import fetch, fill, read_config, read_tensors, refuse_other_weights, shapes_of
 from loracast.errors import BackboneError
 from loracast.files import file_digest, write_json, written
 from loracast.nets.lag_llama import MODEL_TYPE, LagLlama, LagLlamaConfig
@@ -177,7 +176,7 @@ def _card(name: str, net: LagLlama, licence: str, revision: str | None) -> Backb
     return BackboneCard(
         name=name,
         family=MODEL_TYPE,
-        parameters=sum(math.prod(p.shape) for p in net.parameters()),
+        parameters=count_parameters(net),
         context=net.config.reach + net.config.context_length,
         horizon=1,  # a pass forecasts one step
         licence=licence,
@@ -194,13 +193,8 @@ def _built(content: Mapping[str, Any], tensors: Mapping[str, Tensor], location: 
     config = LagLlamaConfig.read(content, str(location))
     with torch.device("meta"):  # no random weights, so nothing is drawn from the caller's random state
         net = LagLlama(config)
-    _refuse_other(location, net, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    fill(net, tensors, location)
     return net.requires_grad_().eval()
-
-
-def _refuse_other(location: str | Path, net: LagLlama, found: Mapping[str, tuple[int, ...]]) -> None:
-    refuse_other_weights(location, {name: tuple(p.shape) for name, p in net.state_dict().items()}, found)
 
 
 def _imported(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -249,5 +243,5 @@ def read_lag_llama(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     }
     with torch.device("meta"):
         net = LagLlama(config)
-    _refuse_other(file, net, {name: tensor.shape for name, tensor in found.items()})
+    refuse_other_weights(file, shapes_of(net.state_dict()), shapes_of(found))
     return {"model_type": MODEL_TYPE, **content}, {name: tensor.read().float() for name, tensor in found.items()}

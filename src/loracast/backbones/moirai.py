@@ -5,7 +5,6 @@ variates of one sample, which patch size is taken, how the mixture becomes quant
 """
 
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from loracast.backbones.base import BackboneCard, Rows, Sites, check_window
-from loracast.backbones.hub import fetch, read_config, read_tensors, refuse_other_weights
+from loracast.backbones.base import BackboneCard, Rows, Sites, check_window, count_parameters
+from loracast.backbones.hub import fetch, fill, read_config, read_tensors
 from loracast.errors import BackboneError
 from loracast.nets.likelihood import training_loss, variate_scores
 from loracast.nets.mixture import Mixture
@@ -178,9 +177,7 @@ def load(name: str, location: str | Path, licence: str, revision: str | None) ->
     tensors = read_tensors(fetched.folder / "model.safetensors")
     with torch.device("meta"):
         net = MoiraiNet(config)
-    wanted = {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}
-    refuse_other_weights(location, wanted, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
-    net.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
+    fill(net, tensors, location)
     net.eval()
     if "-NC-" in licence:
         logger.warning(
@@ -205,7 +202,7 @@ def _card(name: str, net: MoiraiNet, licence: str, revision: str | None) -> Back
     return BackboneCard(
         name=name,
         family="moirai",
-        parameters=sum(math.prod(p.shape) for p in net.parameters()),
+        parameters=count_parameters(net),
         context=(settings.max_seq_len - ahead) * middle,
         horizon=ahead * middle,
         licence=licence,

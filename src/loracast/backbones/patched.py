@@ -1,7 +1,6 @@
 """What Chronos-Bolt and Chronos-2 share: a scale taken from the context, and quantiles instead of samples."""
 
 import contextlib
-import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from loracast.backbones.base import BackboneCard
+from loracast.backbones.base import BackboneCard, count_parameters
 
 # Standard deviation of a context relative to its largest value; below it, float32 is rounding.
 _LEAST_SPREAD = 1e-6
@@ -47,7 +46,7 @@ def card_of(net: Any, name: str, family: str, horizon: int, *, licence: str, rev
     return BackboneCard(
         name=name,
         family=family,
-        parameters=sum(math.prod(p.shape) for p in net.parameters()),
+        parameters=count_parameters(net),
         context=net.chronos_config.context_length,
         horizon=horizon,
         licence=licence,

@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from loracast.errors import BackboneError
-from loracast.files import write_json, written
+from loracast.nets.saved import save_network
 
 MODEL_TYPE = "lag-llama"
 SCALINGS = ("robust", "std", "mean", None)
@@ -321,8 +320,4 @@ class LagLlama(nn.Module):
 
     def save_pretrained(self, folder: Path | str, **_: Any) -> None:
         """Write config.json and model.safetensors with the published tensor names, each whole or not at all."""
-        folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with written(folder / "model.safetensors") as temporary:
-            safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
-        write_json(folder / "config.json", {"model_type": MODEL_TYPE, **asdict(self.config)})
+        save_network(self, {"model_type": MODEL_TYPE, **asdict(self.config)}, folder)

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from loracast.errors import BackboneError
-from loracast.files import write_json, written
 from loracast.nets.mixture import PUBLISHED, Family, Mixture, read_families, write_families
 from loracast.nets.packing import Packed
+from loracast.nets.saved import save_network
 
 HEAD_WIDTH = 64
 _ROTATED = HEAD_WIDTH // 2
@@ -318,8 +317,4 @@ class MoiraiNet(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors as published, each whole or not at all."""
-        folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with written(folder / "model.safetensors") as temporary:
-            safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
-        write_json(folder / "config.json", self.settings.as_json())
+        save_network(self, self.settings.as_json(), folder)
