@@ -1,0 +1,17 @@
+"""The rank sweep: how many numbers suffice, decided on validation patients, reported on test patients."""
+
+from loracast.sweep.analyse import analyse, read_sweep
+from loracast.sweep.ranks import rank_experiment, sweep_ranks, sweep_tables
+from loracast.sweep.relation import relate
+from loracast.sweep.tables import relation_table, threshold_table
+
+__all__ = [
+    "analyse",
+    "rank_experiment",
+    "read_sweep",
+    "relate",
+    "relation_table",
+    "sweep_ranks",
+    "sweep_tables",
+    "threshold_table",
+]
