@@ -179,7 +179,7 @@ def test_a_finished_adapter_is_never_written_over(vitals, tiny, tmp_path, resume
 
 
 def test_zero_shot_cannot_be_adapted(vitals, tmp_path):
-    with pytest.raises(ConfigError, match=r"trains nothing.*full, lora"):
+    with pytest.raises(ConfigError, match=r"trains nothing.*\bfull\b.*\blora\b"):
         adapt_table(vitals, tmp_path / "a", arm={"backbone": "chronos-t5-nano", "method": "zero-shot"})
 
 

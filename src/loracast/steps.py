@@ -1,5 +1,6 @@
 """The single steps on a caller's own long table: adapt, forecast, evaluate."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import set_seed
 
+from loracast import distributed
 from loracast.adapter import base_digest, load_adapter, read_card, save_adapter
 from loracast.backbones import BACKBONES, load_backbone
 from loracast.backbones.base import Rows, check_window
@@ -20,7 +22,7 @@ from loracast.config import ArmSpec, ForecastSpec, SplitSpec, TrainSpec, WindowS
 from loracast.data.frame import open_table, patients_of
 from loracast.data.split import split_patients
 from loracast.data.tails import tails_of
-from loracast.data.windows import Windows, cut_windows
+from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import AdapterError, ConfigError
 from loracast.evaluate import Statistics
 from loracast.files import digest, read_json, write_json, written
@@ -29,9 +31,11 @@ from loracast.methods import METHODS, attach, method_named
 from loracast.run import UNTRAINED, adapter_facts, score
 from loracast.series import LEVELS, Table
 from loracast.summary import arm_entry, facts_of
-from loracast.train import fit
+from loracast.tracking import check_trackers
+from loracast.train import Say, fit
 
 Settings = Mapping[str, Any]
+logger = logging.getLogger(__name__)
 FACTS = ("seed", "split", "window", "signals", "data", "trainable_parameters", "best_step")
 """What the card of an adapter must say for it to be used on a table."""
 
@@ -46,12 +50,17 @@ def adapt_table(
     seed: int = 0,
     resume: bool = False,
     progress: bool = True,
+    track: Sequence[str] = (),
+    say: Say = logger.warning,
 ) -> dict[str, Any]:
     """Adapt a backbone to a long table and save the adapter to `out`; returns its card.
 
     `arm`, `window` and `training` take the keys of `ArmSpec`, `WindowSpec` and `TrainSpec`. Patients are split by
     `seed`; training sees the training patients, early stopping the validation patients, nobody the test patients.
-    Windows and checkpoints lie under `OUT.work` until the adapter is saved, so that `resume` can continue.
+    Windows and checkpoints lie under `OUT.work` until the adapter is saved, so that `resume` can continue. `track`
+    names trackers; their local files lie in the folder of `out`. `say` is told where memory runs out.
+
+    Under torchrun every process calls this: the main one cuts the windows and writes, `batch_size` is the total.
     """
     out = Path(out)
     spec = parse(ArmSpec, dict(arm), "The arm")
@@ -59,6 +68,8 @@ def adapt_table(
         trained = ", ".join(name for name, method in METHODS.items() if method.trains)
         raise ConfigError(f"{spec.method!r} trains nothing. To adapt, choose one of: {trained}.")
     loop = parse(TrainSpec, dict(training or {}), "The training")
+    distributed.share_of(loop.batch_size)
+    check_trackers(track)
     table = table if isinstance(table, Table) else open_table(table)
     cut, split = _window(window), parse(SplitSpec, {"seed": seed}, "The split")
     backbone = load_backbone(spec.backbone, revision=spec.revision)
@@ -66,21 +77,45 @@ def adapt_table(
     base = base_digest(backbone)
     set_seed(seed)
     attached = attach(backbone, spec)
-    asked = {name: part.model_dump(mode="json") for name, part in (("arm", spec), ("training", loop), ("window", cut))}
-    work = _claim_work(out, {**asked, "seed": seed, "table": table.fingerprint}, resume=resume)
-    checkpoints = work / "checkpoints"
+    asked: dict[str, Any] = {"seed": seed, "table": table.fingerprint}
+    asked |= {name: part.model_dump(mode="json") for name, part in (("arm", spec), ("training", loop), ("window", cut))}
+    work = out.with_name(f"{out.name}.work")
+    with distributed.main_first():
+        windows = _prepared(out, work, table, cut, split, asked, resume=resume)
+    curve = fit(
+        attached,
+        windows.train,
+        windows.validation,
+        loop,
+        work / "checkpoints",
+        seed=seed,
+        resume=resume,
+        progress=progress,
+        say=say,
+        track=track,
+        run_name=f"{out.name}: {spec.name}, seed {seed}",
+        results=out.absolute().parent,
+    )
+    with distributed.main_first():
+        if distributed.is_main():
+            save_adapter(attached, out, base=base, facts=adapter_facts(windows, curve, seed, split))
+            shutil.rmtree(work)
+    return read_card(out)
+
+
+def _prepared(
+    out: Path, work: Path, table: Table, cut: WindowSpec, split: SplitSpec, asked: dict[str, Any], *, resume: bool
+) -> Windows:
+    """The windows under `work`, cut by the main process."""
+    if not distributed.is_main():
+        return open_windows(work / "windows")
+    _claim_work(out, work, asked, resume=resume)
     try:
-        windows = _windows(table, work / "windows", cut, split)
+        return _windows(table, work / "windows", cut, split)
     except BaseException:
-        if not checkpoints.exists():
+        if not (work / "checkpoints").exists():
             shutil.rmtree(work)
         raise
-    curve = fit(
-        attached, windows.train, windows.validation, loop, checkpoints, seed=seed, resume=resume, progress=progress
-    )
-    save_adapter(attached, out, base=base, facts=adapter_facts(windows, curve, seed, split))
-    shutil.rmtree(work)
-    return read_card(out)
 
 
 def forecast_table(
@@ -196,9 +231,8 @@ def evaluate_table(
     return {**summary, "checks": run_checks(summary, splits=sides)}
 
 
-def _claim_work(out: Path, asked: dict[str, Any], *, resume: bool) -> Path:
-    """The folder for what is half done beside `out`; raises ConfigError where it, or `out`, is another's."""
-    work = out.with_name(f"{out.name}.work")
+def _claim_work(out: Path, work: Path, asked: dict[str, Any], *, resume: bool) -> None:
+    """Take `work` for what is half done; raises ConfigError where it, or `out`, is another's."""
     file = work / "asked.json"
     if out.exists() and not (resume and file.is_file()):
         raise ConfigError(f"{out} exists already. Give another --out, or remove it.")
@@ -210,7 +244,6 @@ def _claim_work(out: Path, asked: dict[str, Any], *, resume: bool) -> Path:
     if work.exists() and not resume:
         shutil.rmtree(work)
     write_json(file, digest(asked))
-    return work
 
 
 def _base_of(card: Mapping[str, Any], backbone: str) -> str | None:

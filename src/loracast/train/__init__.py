@@ -1,0 +1,23 @@
+"""The one training loop: transformers' Trainer on windows, with step 0 in the running and an exact resume."""
+
+from loracast.train.callbacks import MarkWhole, Progress, silence
+from loracast.train.checkpoint import MARKER, last_checkpoint, step_of
+from loracast.train.curve import Curve, is_over, training_curve, validation_curve
+from loracast.train.loop import Say, fit
+from loracast.train.trainer import Examples as _Windows
+
+__all__ = [
+    "MARKER",
+    "Curve",
+    "MarkWhole",
+    "Progress",
+    "Say",
+    "_Windows",
+    "fit",
+    "is_over",
+    "last_checkpoint",
+    "silence",
+    "step_of",
+    "training_curve",
+    "validation_curve",
+]
