@@ -11,6 +11,7 @@ from loracast.sweep.properties import PROPERTIES
 from loracast.sweep.sums import ALL
 
 _ABSENT = "–"
+_SHORT = {"seasonality": "season", "scale_distance": "scale"}
 
 
 def threshold_table(sweep: Mapping[str, Any]) -> Table:
@@ -22,12 +23,11 @@ def threshold_table(sweep: Mapping[str, Any]) -> Table:
         "[ ] is a 95 % interval over patients and seeds. → marks the threshold: the smallest rank not shown worse than "
         "the one with the lowest validation error (*).",
     )
-    table.add_column("rank", justify="right")
+    table.add_column("rank", min_width=9)
     for head in ("trained", "validation\n[95 %]", "− best\n[95 %]", "test\n[95 %]", "overfits\nseeds, gap"):
         table.add_column(head, justify="right")
     for signal, threshold in sweep["thresholds"].items():
-        what = "all signals, MASE" if signal == ALL else f"{signal}, MAE"
-        table.add_row("", Text(what, style="bold cyan"))
+        table.add_row(Text("all, MASE" if signal == ALL else f"{signal}, MAE", style="bold cyan"))
         for kind in ("zero_shot", "full"):
             entry = (sweep[kind] or {}).get(signal)
             if entry is not None:
@@ -36,46 +36,45 @@ def threshold_table(sweep: Mapping[str, Any]) -> Table:
         for row in sweep["rows"]:
             if row["signal"] == signal:
                 table.add_row(*_cells(row, threshold), style="dim" if row["difference"]["worse"] else "")
-        by_seed = ", ".join(str(rank) for rank in threshold["by_seed"])
-        table.add_row("", Text(f"by seed: {by_seed}", style="italic"))
+        table.add_row(Text(f"by seed: {', '.join(str(rank) for rank in threshold['by_seed'])}", style="italic"))
         table.add_section()
     return table
 
 
 def _cells(row: Mapping[str, Any], threshold: Mapping[str, Any]) -> tuple[str, ...]:
-    mark = "→ " if row["rank"] == threshold["rank"] else ""
-    star = " *" if row["rank"] == threshold["best_rank"] else ""
+    mark = "→" if row["rank"] == threshold["rank"] else " "
+    best = row["rank"] == threshold["best_rank"]
     overfit = row["overfit"]
-    said = f"{'yes' if overfit['flagged'] else 'no'}\n{overfit['seeds']}, {overfit['gap']:.0%}"
-    difference = f"{_value(row['difference'], sign=True)}{' worse' if row['difference']['worse'] else ''}"
+    worse = "worse " if row["difference"]["worse"] else ""
     return (
-        f"{mark}{row['rank']}{star}",
+        f"{mark} {row['rank']}{' *' if best else ''}",
         f"{row['trainable_parameters']:,}",
         _value(row["validation"]),
-        difference,
+        _ABSENT if best else f"{worse}{_value(row['difference'], sign=True)}",
         _value(row["test"]),
-        said,
+        f"{'yes' if overfit['flagged'] else 'no'}\n{overfit['seeds']}, {overfit['gap']:.0%}",
     )
 
 
 def relation_table(relation: Mapping[str, Any]) -> Table:
-    """The threshold of every signal beside what its series are like; Spearman's coefficients in the last row."""
+    """The threshold of every signal beside what its series are like; Spearman's coefficients in the last row.
+
+    `gain` says whether the threshold is shown better than zero-shot on the test patients.
+    """
     table = _table("Thresholds and what the series are like", relation["warning"])
     for head in ("data", "signal"):
-        table.add_column(head, overflow="fold")
-    for head in ("rank", "trained", "better than\nzero-shot"):
+        table.add_column(head, overflow="fold", min_width=8)
+    for head in ("rank", "trained", "gain", *(_SHORT.get(name, name) for name in PROPERTIES)):
         table.add_column(head, justify="right")
-    for name in PROPERTIES:
-        table.add_column(name.replace("_", " "), justify="right")
     for row in relation["rows"]:
-        better = {True: "yes", False: "not shown", None: _ABSENT}[row["beats_zero_shot"]]
+        gain = {True: "shown", False: "not shown", None: _ABSENT}[row["beats_zero_shot"]]
         properties = [_number(row[name]) for name in PROPERTIES]
         trained = f"{row['trainable_parameters']:,}"
-        table.add_row(row["data"], row["signal"], str(row["rank"]), trained, better, *properties)
+        table.add_row(row["data"], row["signal"], str(row["rank"]), trained, gain, *properties)
     table.add_section()
     found = [relation["correlations"][name] for name in PROPERTIES]
-    spearman = [f"{_number(one['spearman'], sign=True)} (n={one['rows']})" for one in found]
-    table.add_row("Spearman with the rank", "", "", "", "", *spearman, style="bold")
+    spearman = [f"{_number(one['spearman'], sign=True)}\nn={one['rows']}" for one in found]
+    table.add_row("Spearman", "", "", "", "", *spearman, style="bold")
     return table
 
 
@@ -95,11 +94,12 @@ def _table(title: str, caption: str) -> Table:
 
 def _value(entry: Mapping[str, Any], *, sign: bool = False) -> str:
     bounds = entry["ci95"]
-    shown = "" if bounds is None else f"\n[{_number(bounds[0], sign=sign)}, {_number(bounds[1], sign=sign)}]"
+    shown = "" if bounds is None else f"\n[{', '.join(_number(bound, sign=sign) for bound in bounds)}]"
     return _number(entry["value"], sign=sign) + shown
 
 
 def _number(value: float | None, *, sign: bool = False) -> str:
+    """Three significant digits, zeros at the end too: 1.30."""
     if value is None:
         return _ABSENT
-    return f"{value:+.3g}" if sign else f"{value:.3g}"
+    return f"{value:{'+' if sign else ''}#.3g}".rstrip(".")
