@@ -14,7 +14,7 @@ from loracast.adapter import base_digest, load_adapter, read_card, save_adapter
 from loracast.backbones import load_backbone
 from loracast.config import ArmSpec
 from loracast.errors import AdapterError, BackboneError
-from loracast.methods import Attached, attach, old_names_of_peft
+from loracast.methods import Attached, attach, quiet_peft
 from loracast.series import LEVELS
 
 from .conftest import save_backbone
@@ -56,7 +56,7 @@ def test_a_loaded_adapter_forecasts_what_the_saved_one_did(tiny, tmp_path, metho
 def test_plain_peft_opens_it_on_the_plain_network(tiny, tmp_path):
     attached = saved(tiny, "lora", tmp_path / "adapter")
     plain = T5ForConditionalGeneration.from_pretrained(str(tiny))
-    with old_names_of_peft():
+    with quiet_peft():
         plain = PeftModel.from_pretrained(plain, str(tmp_path / "adapter")).eval()
     ids = torch.randint(2, 64, (2, 20), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """What a caller may ask for: experiment, data, windows, split, training, arms. Frozen, validated, read from TOML."""
 
 import tomllib
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -152,21 +153,66 @@ class ForecastSpec(_Frozen):
     seed: Seed = 0
 
 
+class ScratchSpec(_Frozen):
+    """How networks are trained from scratch (N-BEATS, N-HiTS, TFT); the words are those of `TrainSpec`."""
+
+    steps: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    evaluate_every: int = Field(default=50, ge=1)
+    patience: int = Field(default=5, ge=1)
+    validation_windows: int = Field(default=1024, ge=1)
+
+
 class ArmSpec(_Frozen):
-    """One backbone with one method."""
+    """One backbone with one method; what is left out is the method's own default (`loracast methods` lists them)."""
 
     backbone: str
     method: str
     revision: str | None = None
     """Commit, tag or branch on the Hub; pinned in the adapter's card."""
-    rank: int = Field(default=2, ge=1)
+    rank: int | None = Field(default=None, ge=1)
+    """Rank of the update, for the methods that have one."""
     alpha: float = Field(default=16, gt=0)
+    """The update of LoRA and its relatives is scaled by alpha / rank (rsLoRA: alpha / √rank)."""
+    sites: str | None = Field(default=None, min_length=1)
+    """Which matrices: attention, qv, qkvo, feed-forward, all-linear, head, or a regular expression of full names."""
+    frequencies: int | None = Field(default=None, ge=1)
+    """FourierFT: trained coefficients a matrix."""
+    block_size: int | None = Field(default=None, ge=2)
+    """OFT: side of the orthogonal blocks."""
     learning_rate: float | None = Field(default=None, gt=0)
+    patients: Share = 1.0
+    """Share of the training patients that this arm learns from; a smaller share is part of a larger one."""
+    context: int | None = Field(default=None, ge=4)
+    """The last steps of the window's context that this arm sees; all of them if not given."""
+
+    @model_validator(mode="after")
+    def _filled(self) -> "ArmSpec":
+        """Fill in the size that the method has, so that two spellings of an arm are one; leave the others empty."""
+        size, default = SIZES.get(self.method, (None, 0))
+        strange = [name for name in _SIZE_NAMES if name != size and getattr(self, name) is not None]
+        if strange:
+            told = f"it is sized by {size}" if size else "it has no size to set"
+            raise ValueError(f"method {self.method!r} takes no {strange[0]}: {told}")
+        if size is not None and getattr(self, size) is None:
+            object.__setattr__(self, size, default)
+        return self
 
     @property
     def name(self) -> str:
-        """What tables and folders call this arm."""
-        return f"{self.label} {self.method} r={self.rank}" if self.method == "lora" else f"{self.label} {self.method}"
+        """What tables and folders call this arm: backbone, method, its size, and what was set otherwise than usual."""
+        size, _ = SIZES.get(self.method, (None, 0))
+        parts = [f"{self.label} {self.method}"]
+        if size is not None:
+            parts.append(f"{_SIZE_NAMES[size]}={getattr(self, size)}")
+        parts += [f"{name}={getattr(self, name):g}" for name in ("alpha", "patients") if self._is_set(name)]
+        parts += [f"lr={self.learning_rate:g}"] if self.learning_rate else []
+        parts += [f"{name}={getattr(self, name)}" for name in ("sites", "context") if self._is_set(name)]
+        return " ".join(parts)
+
+    def _is_set(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     @property
     def label(self) -> str:
@@ -178,6 +224,17 @@ class ArmSpec(_Frozen):
         return self.model_dump(mode="json") | {"backbone": self.label}
 
 
+SIZES: dict[str, tuple[str, int]] = {
+    # Rank 2 is that of arXiv 2405.10216, 100 frequencies that of arXiv 2409.11302.
+    **dict.fromkeys(("lora", "rslora", "dora", "pissa", "adalora"), ("rank", 2)),
+    "vera": ("rank", 64),
+    "fourierft": ("frequencies", 100),
+    "oft": ("block_size", 16),
+}
+"""By what each method is sized, and its default; methods without a size are not here."""
+_SIZE_NAMES = {"rank": "r", "frequencies": "n", "block_size": "b"}
+
+
 class ExperimentSpec(_Frozen):
     """A whole comparison: data × arms × seeds, on the same windows."""
 
@@ -187,8 +244,13 @@ class ExperimentSpec(_Frozen):
     split: SplitSpec = SplitSpec()
     training: TrainSpec = TrainSpec()
     forecast: ForecastSpec = ForecastSpec()
+    scratch: ScratchSpec = ScratchSpec()
     arms: tuple[ArmSpec, ...] = Field(min_length=1)
+    baselines: tuple[Literal["ets", "theta", "nbeats", "nhits", "tft"], ...] = ()
+    """What runs besides the naive floor: fitted to each window (ets, theta), or trained from scratch."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    validation_scores: bool = False
+    """Score the validation windows too: a rank sweep decides on them."""
 
     @model_validator(mode="after")
     def _distinct(self) -> "ExperimentSpec":
@@ -198,11 +260,16 @@ class ExperimentSpec(_Frozen):
             raise ValueError(f"these arms stand twice: {', '.join(twice)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {self.seeds} repeat")
-        missing = {arm.backbone for arm in self.arms} - {a.backbone for a in self.arms if a.method == "zero-shot"}
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError(f"baselines {self.baselines} repeat")
+        wanted = {(arm.backbone, arm.context) for arm in self.arms}
+        missing = wanted - {(a.backbone, a.context) for a in self.arms if a.method == "zero-shot"}
         if missing:
+            backbone, context = min(missing, key=str)
+            seen = "" if context is None else f", context = {context}"
             raise ValueError(
-                f"no zero-shot arm for {', '.join(sorted(missing))}: every comparison is against it; add "
-                f'{{ backbone = "{min(missing)}", method = "zero-shot" }}'
+                f"no zero-shot arm for {', '.join(sorted({name for name, _ in missing}))}: every comparison is against "
+                f'it; add {{ backbone = "{backbone}", method = "zero-shot"{seen} }}'
             )
         return self
 
@@ -221,8 +288,9 @@ def read_experiment(path: Path, *, data: Path | None = None, backbones: str | No
     """Read an experiment's TOML; paths in it are relative to the file, `data` replaces the one it names.
 
     Instead of `[[arms]]` a file may list `[[methods]]` and named sets of `[backbones]`: every method on every backbone
-    of the set `backbones`, the first set unless named. Raises ConfigError for a missing file, bad TOML, an unknown or
-    mistyped key, an unknown set.
+    of the set `backbones`, the first set unless named. A list in the place of a value (`rank = [1, 2, 4]`) stands for
+    an arm a value, several lists for every combination. Raises ConfigError for a missing file, bad TOML, an unknown
+    or mistyped key, an unknown set.
     """
     if not path.is_file():
         raise ConfigError(f"No experiment file {path}. Give a .toml, e.g. experiments/mimic3-demo.toml.")
@@ -237,6 +305,8 @@ def read_experiment(path: Path, *, data: Path | None = None, backbones: str | No
         elif isinstance(where.get("path"), str):
             where["path"] = str((path.parent / where["path"]).resolve())
     _expand(content, path.name, backbones)
+    if isinstance(content.get("arms"), list):
+        content["arms"] = [one for arm in content["arms"] for one in _every_combination(arm)]
     for arm in content["arms"] if isinstance(content.get("arms"), list) else []:
         name = arm.get("backbone") if isinstance(arm, dict) else None
         if isinstance(name, str) and (path.parent / name).is_dir():
@@ -269,6 +339,12 @@ def _expand(content: dict[str, Any], file: str, chosen: str | None) -> None:
         content["name"] = f"{content.get('name')}-{chosen}"
 
 
+def _every_combination(arm: Any) -> list[Any]:
+    """An entry whose values may be lists, as the entries that it stands for."""
+    lists = {key: value for key, value in arm.items() if isinstance(value, list)} if isinstance(arm, dict) else {}
+    return [{**arm, **dict(zip(lists, chosen, strict=True))} for chosen in product(*lists.values())] if lists else [arm]
+
+
 def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:
     """Validate `content` as `kind`; raises ConfigError with one line a mistake, named by its place in `what`."""
     try:
@@ -281,6 +357,7 @@ def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:
 _PARTS: dict[str, type[_Frozen]] = {
     **{"mimic3": Mimic3Data, "simulate": SimulatedData, "cinc2019": Cinc2019Data, "table": TableData},
     **{"windows": WindowSpec, "split": SplitSpec, "training": TrainSpec, "forecast": ForecastSpec, "arms": ArmSpec},
+    "scratch": ScratchSpec,
 }
 
 

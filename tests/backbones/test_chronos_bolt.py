@@ -16,7 +16,7 @@ from loracast.backbones.base import Backbone
 from loracast.backbones.chronos_bolt import load
 from loracast.config import ArmSpec
 from loracast.errors import BackboneError
-from loracast.methods import attach, old_names_of_peft
+from loracast.methods import attach, quiet_peft
 from loracast.series import LEVELS
 
 from .tiny_chronos import save_bolt
@@ -196,7 +196,7 @@ def test_plain_peft_opens_the_adapter_on_the_network_that_the_library_loads(fold
             parameter.add_(0.1)
     save_adapter(attached, tmp_path / "adapter", base="-", facts={})
     plain = ChronosBoltPipeline.from_pretrained(str(folder), dtype=torch.float32).model
-    with old_names_of_peft():
+    with quiet_peft():
         opened = PeftModel.from_pretrained(plain, str(tmp_path / "adapter")).eval()
     with torch.no_grad():
         found = opened(context=walk(2, 48)).quantile_preds

@@ -3,18 +3,21 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor
 
-from loracast.adapter import base_digest, load_adapter, save_adapter
+from loracast.adapter import base_digest, load_adapter, merge_adapter, save_adapter
 from loracast.backbones import BACKBONES, load_backbone, skeleton
 from loracast.backbones.base import Backbone, Rows
 from loracast.config import ArmSpec
-from loracast.methods import METHODS, attach, old_names_of_peft
+from loracast.errors import TrainingError
+from loracast.methods import METHODS, Attached, attach, quiet_peft
 from loracast.series import LEVELS
+from loracast.sites import NAMED, modules_at, pattern_of
 
 from ..conftest import save_backbone
 from .tiny_chronos import save_bolt, save_chronos2
@@ -36,7 +39,11 @@ DRAWS = {"chronos-t5", "moirai", "lag-llama"}
 EQUIVARIANT = set(SAVED) - {"lag-llama"}
 """Families whose forecast scales with the series; Lag-Llama also reads the logarithm of level and spread."""
 TRAINING = [name for name, method in METHODS.items() if method.trains]
-PEFT_METHODS = ["lora"]
+WITHOUT_PEFT = {"full", "head", "bitfit"}
+"""Methods that train weights of the network itself; plain PEFT has no part in them."""
+PEFT_METHODS = [name for name in TRAINING if name not in WITHOUT_PEFT]
+REFUSED = {("chronos-t5", "bitfit")}
+"""What would train nothing: a T5 has no bias terms."""
 
 
 @pytest.fixture(scope="module")
@@ -78,18 +85,37 @@ def loss(backbone: Backbone, context: Tensor, future: Tensor, group: list[int] |
     return backbone.loss(context, future, rows_of(context, group))
 
 
-def tuned(backbone: Backbone, method: str, steps: int = 3):
-    """The backbone with `method` on it after a few steps of training on one batch."""
+def attached_to(backbone: Backbone, method: str, **settings: Any) -> Attached:
+    """The backbone with `method` on it; skips where it is refused, once it has been."""
+    spec = ArmSpec(backbone=backbone.card.name, method=method, **settings)
+    if (backbone.card.family, method) in REFUSED:
+        with pytest.raises(TrainingError, match="would train nothing"):
+            attach(backbone, spec)
+        pytest.skip("trains nothing here, and says so")
     torch.manual_seed(0)
-    attached = attach(backbone, ArmSpec(backbone=backbone.card.name, method=method))
+    return attach(backbone, spec)
+
+
+def tuned(backbone: Backbone, method: str, steps: int = 3, rate: float = 3e-3) -> Attached:
+    """The backbone with `method` on it after a few steps of training on one batch."""
+    attached = attached_to(backbone, method)
+    train(attached, steps, rate)
+    return attached
+
+
+def train(attached: Attached, steps: int, rate: float) -> list[float]:
+    """The losses of so many steps on one batch, each before its step."""
     context, future = series(8)
-    optimizer = torch.optim.AdamW(attached.trainable.values(), 3e-3)
+    optimizer = torch.optim.AdamW(attached.trainable.values(), rate)
+    losses = []
     for _ in range(steps):
         optimizer.zero_grad()
-        loss(backbone, context, future).backward()
+        value = loss(attached.backbone, context, future)
+        value.backward()
         optimizer.step()
-    backbone.net.eval()
-    return attached
+        losses.append(value.item())
+    attached.backbone.net.eval()
+    return losses
 
 
 def test_the_suite_has_a_model_of_every_family_in_the_table() -> None:
@@ -216,20 +242,81 @@ def test_a_horizon_beyond_the_native_one_is_forecast_to_its_end(backbone: Backbo
 
 @pytest.mark.parametrize("method", TRAINING)
 def test_training_lowers_the_loss_of_what_is_trained_on(backbone: Backbone, method: str) -> None:
+    attached = attached_to(backbone, method)
+    backbone.net.eval()
+    losses = train(attached, 30, METHODS[method].learning_rate)
+    # Not below the first: MOIRAI's narrow component, 0.001 wide, hits a target by chance and misses it after any step.
+    assert losses[-1] < losses[1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fresh_method_leaves_loss_and_forecast_as_they_were(backbone: Backbone, method: str) -> None:
+    context, future = series()
+    backbone.net.eval()
+    before = forecast(backbone, context), loss(backbone, context, future)
+    attached_to(backbone, method)
+    backbone.net.eval()
+    torch.testing.assert_close(forecast(backbone, context), before[0], rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(loss(backbone, context, future), before[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", TRAINING)
+def test_a_method_changes_what_it_trains_and_leaves_the_rest_untouched(backbone: Backbone, method: str) -> None:
+    attached = attached_to(backbone, method)
+    copies = {name: p.detach().clone() for name, p in backbone.net.named_parameters()}
     context, future = series(8)
-    backbone.net.eval()
-    before = loss(backbone, context, future).item()
-    tuned(backbone, method, steps=8)
-    assert loss(backbone, context, future).item() < before
+    backbone.net.train()
+    optimizer = torch.optim.AdamW(attached.trainable.values(), 1e-2)
+    for _ in range(2):  # one of LoRA's factors has a gradient only once the other has moved
+        optimizer.zero_grad()
+        loss(backbone, context, future).backward()
+        optimizer.step()
+    changed = {name for name, p in backbone.net.named_parameters() if not torch.equal(p, copies[name])}
+    assert changed <= set(attached.trainable)
+    assert len(changed) > len(attached.trainable) / 2
 
 
-@pytest.mark.parametrize("method", PEFT_METHODS)
-def test_a_fresh_adapter_leaves_the_forecast_as_it_was(backbone: Backbone, method: str) -> None:
-    context = series()[0]
-    before = forecast(backbone, context)
-    attach(backbone, ArmSpec(backbone=backbone.card.name, method=method))
-    backbone.net.eval()
-    torch.testing.assert_close(forecast(backbone, context), before, rtol=1e-6, atol=1e-5)
+@pytest.mark.parametrize("method", TRAINING)
+def test_an_adapter_folded_into_the_weights_forecasts_the_same(
+    backbone: Backbone, family: str, folders: dict[str, Path], method: str, tmp_path: Path
+) -> None:
+    base = base_digest(backbone)
+    save_adapter(tuned(backbone, method, rate=3e-2), tmp_path / "adapter", base=base, facts={})
+    merge_adapter(tmp_path / "adapter", tmp_path / "merged", backbone=str(folders[family]))
+    merged = load_backbone(str(tmp_path / "merged"))
+    context, future = series()
+    torch.testing.assert_close(forecast(merged, context), forecast(backbone, context), rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(loss(merged, context, future), loss(backbone, context, future), rtol=1e-4, atol=1e-4)
+    assert merged.card.parameters - load_backbone(str(folders[family])).card.parameters in (0, head_size(merged))
+
+
+def head_size(backbone: Backbone) -> int:
+    """Numbers of the head: what a head of its own adds where it was the embedding before."""
+    return sum(p.numel() for m in modules_at(backbone, backbone.sites.head or "$").values() for p in m.parameters())
+
+
+@pytest.mark.parametrize("sites", NAMED)
+def test_lora_acts_on_the_sites_that_are_named_and_nowhere_else(backbone: Backbone, family: str, sites: str) -> None:
+    wanted = set(modules_at(backbone, pattern_of(backbone, sites)))
+    spec = ArmSpec(backbone=backbone.card.name, method="lora", sites=sites, rank=1)
+    if (family, sites) == ("moirai", "head"):
+        with pytest.raises(TrainingError, match="'lora' cannot tune head of tiny-moirai"):
+            attach(backbone, spec)
+        return
+    attached = attach(backbone, spec)
+    assert {name.split(".lora_")[0] for name in attached.trainable} == wanted
+
+
+def test_all_linear_is_every_linear_layer_but_the_head(backbone: Backbone) -> None:
+    head = set(modules_at(backbone, backbone.sites.head or "$"))
+    linear = {name for name, module in backbone.net.named_modules() if isinstance(module, torch.nn.Linear)}
+    assert set(modules_at(backbone, pattern_of(backbone, "all-linear"))) == linear - head
+
+
+def test_queries_keys_and_values_are_part_of_the_attention(backbone: Backbone) -> None:
+    attention = set(modules_at(backbone, backbone.sites.attention))
+    for part in (backbone.sites.query_value, backbone.sites.key_value):
+        assert set(modules_at(backbone, part)) < attention
 
 
 @pytest.mark.parametrize("method", TRAINING)
@@ -258,7 +345,7 @@ def test_plain_peft_opens_the_adapter(
     attached = tuned(backbone, method)
     save_adapter(attached, tmp_path / "adapter", base=base, facts={})
     fresh = load_backbone(str(folders[family]))
-    with old_names_of_peft():
+    with quiet_peft():
         PeftModel.from_pretrained(fresh.net, str(tmp_path / "adapter"))
     fresh.net.eval()
     context = series()[0]
@@ -302,10 +389,14 @@ def test_every_site_is_there_and_no_weight_is_at_two(backbone: Backbone) -> None
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("method", TRAINING)
-def test_every_method_finds_something_to_train_in_every_size(name: str, method: str) -> None:
-    bare = skeleton(name)
-    total = sum(p.numel() for p in bare.net.parameters())
-    attached = attach(bare, ArmSpec(backbone=name, method=method))
-    assert bare.card.parameters == total
-    assert 0 < attached.trainable_parameters <= total
+def test_every_method_finds_something_to_train_in_every_size(name: str) -> None:
+    for method in TRAINING:
+        bare = skeleton(name)
+        total = sum(p.numel() for p in bare.net.parameters())
+        assert bare.card.parameters == total
+        spec = ArmSpec(backbone=name, method=method)
+        if (bare.card.family, method) in REFUSED:
+            with pytest.raises(TrainingError, match="would train nothing"):
+                attach(bare, spec)
+        else:
+            assert 0 < attach(bare, spec).trainable_parameters <= total

@@ -91,7 +91,8 @@ def test_work_in_parts_gives_the_same_paths(exact, monkeypatch):
     for most in (1, 2 * 13 * 32, 8 * 13 * 32):
         monkeypatch.setattr(lag_llama_sampler, "_MOST_ACTIVE", most)
         monkeypatch.setattr(lag_llama_sampler, "_MOST_CACHED", most)
-        torch.testing.assert_close(sample_paths(net, window, numbers, exact=exact), whole)
+        # A part of another size is summed in another order, and a path hands its rounding on from step to step.
+        torch.testing.assert_close(sample_paths(net, window, numbers, exact=exact), whole, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("exact", [True, False])

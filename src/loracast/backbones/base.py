@@ -1,6 +1,7 @@
 """What a backbone is: a card, a network, the sites where it may be tuned, a loss and a forecast."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -35,7 +36,14 @@ class Sites:
     """
 
     attention: str
+    query_value: str
+    """Queries and values alone (with the keys where a family keeps keys and values in one matrix)."""
+    key_value: str
     feed_forward: str | None = None
+    feed_forward_out: str | None = None
+    """Of the feed-forward, the matrix that leads back to the width of the network."""
+    embedding: str | None = None
+    """Linear layers that read the series, before the first attention."""
     norm: str | None = None
     bias: str | None = None
     head: str | None = None
@@ -75,6 +83,10 @@ class Backbone(Protocol):
 
     @property
     def sites(self) -> Sites: ...
+
+    def save(self, folder: Path) -> None:
+        """Write the network, every weight of it, to an existing folder that `load_backbone` reads."""
+        ...
 
     def loss(
         self,

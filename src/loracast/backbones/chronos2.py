@@ -26,7 +26,11 @@ FAMILY = "chronos2"
 SITES = Sites(
     # layer 0 attends over time, layer 1 over the signals of a group
     attention=r"encoder\.block\.\d+\.layer\.[01]\.self_attention\.[qkvo]",
+    query_value=r"encoder\.block\.\d+\.layer\.[01]\.self_attention\.[qv]",
+    key_value=r"encoder\.block\.\d+\.layer\.[01]\.self_attention\.[kv]",
     feed_forward=r".*\.mlp\.w[io]",
+    feed_forward_out=r".*\.mlp\.wo",
+    embedding=r"input_patch_embedding\.(hidden|output|residual)_layer",
     norm=r".*layer_norm",
     bias=r"(input|output)_patch_embedding\.(hidden|output|residual)_layer\.bias",
     head=r"output_patch_embedding\.(hidden|output|residual)_layer",
@@ -57,6 +61,10 @@ class Chronos2:
     def net(self) -> Chronos2Model:
         """The encoder with its patch embeddings."""
         return self._net
+
+    def save(self, folder: Path) -> None:
+        """Write the network to a folder."""
+        self._net.save_pretrained(folder)
 
     def loss(
         self,

@@ -22,7 +22,11 @@ from loracast.backbones.pretrained import open_network
 FAMILY = "chronos-bolt"
 SITES = Sites(
     attention=r".*\.(SelfAttention|EncDecAttention)\.[qkvo]",
+    query_value=r".*\.(SelfAttention|EncDecAttention)\.[qv]",
+    key_value=r".*\.(SelfAttention|EncDecAttention)\.[kv]",
     feed_forward=r".*\.DenseReluDense\.w[io]",
+    feed_forward_out=r".*\.DenseReluDense\.wo",
+    embedding=r"input_patch_embedding\.(hidden|output|residual)_layer",
     norm=r".*layer_norm",
     bias=r"(input|output)_patch_embedding\.(hidden|output|residual)_layer\.bias",
     head=r"output_patch_embedding\.(hidden|output|residual)_layer",
@@ -53,6 +57,10 @@ class ChronosBolt:
     def net(self) -> ChronosBoltModelForForecasting:
         """The T5 with its patch embeddings."""
         return self._net
+
+    def save(self, folder: Path) -> None:
+        """Write the network to a folder."""
+        self._net.save_pretrained(folder)
 
     def loss(
         self,

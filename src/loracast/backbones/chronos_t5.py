@@ -26,7 +26,10 @@ from loracast.errors import BackboneError
 FAMILY = "chronos-t5"
 SITES = Sites(
     attention=r".*\.(SelfAttention|EncDecAttention)\.[qkvo]",
+    query_value=r".*\.(SelfAttention|EncDecAttention)\.[qv]",
+    key_value=r".*\.(SelfAttention|EncDecAttention)\.[kv]",
     feed_forward=r".*\.DenseReluDense\.w[io]",
+    feed_forward_out=r".*\.DenseReluDense\.wo",
     norm=r".*layer_norm",
     head=r"lm_head",
 )
@@ -45,6 +48,19 @@ class ChronosT5:
     def net(self) -> T5ForConditionalGeneration:
         """The T5 network."""
         return self._pipeline.model.model
+
+    def save(self, folder: Path) -> None:
+        """Write the network to a folder.
+
+        A head that has been given weights of its own takes the scale of the decoder's output into them: transformers
+        scales only where head and embedding are one, and says so by one entry of the config.
+        """
+        net = self.net
+        if net.lm_head.weight is not net.shared.weight and net.config.scale_decoder_outputs:
+            with torch.no_grad():
+                net.lm_head.weight.mul_(net.model_dim**-0.5)
+            net.config.scale_decoder_outputs = net.config.tie_word_embeddings = False
+        net.save_pretrained(folder)
 
     def loss(
         self,

@@ -39,7 +39,11 @@ logger = logging.getLogger(__name__)
 
 SITES = Sites(
     attention=r".*\.attn\.(q_proj|kv_proj|c_proj)",  # the feed-forward has a c_proj too
+    query_value=r".*\.attn\.(q_proj|kv_proj)",
+    key_value=r".*\.attn\.kv_proj",
     feed_forward=r".*\.mlp\.(c_fc1|c_fc2|c_proj)",
+    feed_forward_out=r".*\.mlp\.c_proj",
+    embedding=r"transformer\.wte",
     norm=r".*\.(rms_1|rms_2|ln_f)",
     bias=r"(transformer\.wte|param_proj\.proj\.\d)\.bias",
     head=r"param_proj\.proj\.\d",
@@ -70,6 +74,10 @@ class LagLlamaBackbone:
     def card(self) -> BackboneCard:
         """The card; its context is the longest lag and the tokens."""
         return dataclasses.replace(self._card, context=self.net.config.reach + self.context_tokens)
+
+    def save(self, folder: Path) -> None:
+        """Write the network to a folder."""
+        self.net.save_pretrained(folder)
 
     def loss(
         self,

@@ -25,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 SITES = Sites(
     attention=r".*\.self_attn\.(q|k|v|out)_proj",
+    query_value=r".*\.self_attn\.(q|v)_proj",
+    key_value=r".*\.self_attn\.(k|v)_proj",
     feed_forward=r".*\.ffn\.(fc1|fc2|fc_gate)",
+    feed_forward_out=r".*\.ffn\.fc2",
     norm=r".*\.(norm[12]|norm|q_norm|k_norm)",
     bias=r"(in_proj|param_proj\.proj\..*)\.bias",
     head=r"param_proj\.proj\..*",
@@ -51,6 +54,10 @@ class Moirai:
         self.sites = SITES
         self.net = net
         self.patch_size: int | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write the network to a folder."""
+        self.net.save_pretrained(folder)
 
     def loss(
         self,

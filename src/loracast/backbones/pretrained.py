@@ -52,7 +52,7 @@ def open_network(kind: Any, settings: Any, location: str | Path, revision: str |
             empty = kind(settings.from_pretrained(fetched.folder))
     except BAD_CONFIG as error:
         raise BackboneError(bad_config(location, family, error)) from error
-    _compare(location, empty, file)
+    _compare(location, empty, file, tied=content.get("tie_word_embeddings") is not False)
     try:
         net = kind.from_pretrained(
             fetched.folder,
@@ -69,19 +69,22 @@ def open_network(kind: Any, settings: Any, location: str | Path, revision: str |
     return Opened(net, fetched.commit)
 
 
-def _compare(location: str | Path, empty: Any, file: Path) -> None:
-    """Raise BackboneError where `file` has other tensors than the network `empty`, or several for one that is tied."""
+def _compare(location: str | Path, empty: Any, file: Path, *, tied: bool) -> None:
+    """Raise BackboneError where `file` has other tensors than the network `empty`, or several for one that is `tied`.
+
+    transformers keeps a head apart from the embedding where the file has both.
+    """
     wanted = {name: tuple(tensor.shape) for name, tensor in empty.named_parameters()}
     found = read_shapes(file)
     unused = [re.compile(pattern) for pattern in getattr(empty, "_keys_to_ignore_on_load_unexpected", None) or ()]
-    tied = {name for name in empty.state_dict() if name not in wanted}
+    copies = {name for name in empty.state_dict() if name not in wanted}
     own = {
         name: shape
         for name, shape in found.items()
-        if name not in tied and (name in wanted or not any(pattern.search(name) for pattern in unused))
+        if name not in copies and (name in wanted or not any(pattern.search(name) for pattern in unused))
     }
     refuse_other_weights(location, wanted, own)
-    for name in sorted(tied & set(found)):
+    for name in sorted(copies & set(found)) if tied else ():
         _refuse_untied(location, empty, file, name)
 
 
