@@ -107,6 +107,16 @@ def test_a_nearly_empty_context_keeps_the_last_value_with_its_interval(name):
     np.testing.assert_array_equal(expected[0], np.full((6, 9), 70))
 
 
+def test_an_interval_that_misses_the_point_forecast_is_stretched_to_it(monkeypatch):
+    from statsforecast.models import AutoTheta
+
+    ends = {f"{side}-{p}": sign * p / 10 for side, sign in (("lo", -1), ("hi", 1)) for p in (20, 40, 60, 80)}
+    found = {key: np.full(6, value) for key, value in {"mean": 3.0, **ends}.items()}
+    monkeypatch.setattr(AutoTheta, "forecast", lambda *_, **__: found)
+    quantiles = theta(drawn(1, 24), 6, 1).quantiles
+    np.testing.assert_array_equal(quantiles[0, 0], np.float32([-8, -6, -4, -2, 3, 3, 4, 6, 8]))
+
+
 def no_model(*_, **__):
     raise RuntimeError("no model able to be fitted")
 

@@ -195,11 +195,10 @@ def build(name: str, context: int, horizon: int, *, seed: int, sizes: dict[str, 
     """
     if name not in NETWORKS:
         raise ConfigError(f"There is no network {name!r}. Networks: {', '.join(NETWORKS)}.")
-    network = NETWORKS[name]
-    model = getattr(needed("neuralforecast.models"), network.model)
-    loss = needed("neuralforecast.losses.pytorch").MQLoss(quantiles=list(LEVELS))
-    chosen = network.sizes(context, horizon) if sizes is None else sizes
+    chosen = NETWORKS[name].sizes(context, horizon) if sizes is None else sizes
     with _unseeded():
+        model = getattr(needed("neuralforecast.models"), NETWORKS[name].model)
+        loss = needed("neuralforecast.losses.pytorch").MQLoss(quantiles=list(LEVELS))
         net: nn.Module = model(
             h=horizon, input_size=context, loss=loss, scaler_type="identity", random_seed=seed, **chosen
         )
@@ -208,7 +207,7 @@ def build(name: str, context: int, horizon: int, *, seed: int, sizes: dict[str, 
 
 @contextmanager
 def _unseeded() -> Iterator[None]:
-    """Undo what a network does to the process when it is built: Lightning's `seed_everything`, and that it logs it."""
+    """Undo what neuralforecast does to the process: its import draws, and a network seeds everything and logs that."""
     numpy_state, python_state, environment = np.random.get_state(), random.getstate(), dict(os.environ)
     level = logging.root.manager.disable
     logging.disable(logging.INFO)
