@@ -11,7 +11,7 @@ import argparse
 import json
 
 import torch
-from speed import median_seconds
+from timing import median_seconds
 
 from loracast import costs
 from loracast.backbones import lag_llama, moirai, skeleton
