@@ -75,7 +75,7 @@ def made_up(many: Table, tmp_path: Path) -> Callable[..., Path]:
         out = tmp_path / "sweep"
         sides = split_patients(patients_of(many), SplitSpec(shares=(0.5, 0.25, 0.25)))
         windows = cut_windows(many, sides, WindowSpec(context=24, horizon=6), out / "data" / "windows")
-        (out / "experiment.json").write_text(json.dumps({"name": "made-up"}))
+        planned = []
         for rank, shift in ranks.items():
             shifts = shift if isinstance(shift, dict) else {"validation": shift, "test": shift}
             for seed in range(seeds):
@@ -89,12 +89,14 @@ def made_up(many: Table, tmp_path: Path) -> Callable[..., Path]:
                 # Without `chance` ranks differ by their shifts alone.
                 drawn = 100 * rank + seed if chance else seed
                 write_run(out / "runs" / f"lora-r-{rank}-s{seed}", windows, facts, shifts, seed=drawn)
+                planned.append({"arm": facts["arm"], "seed": seed, "folder": f"lora-r-{rank}-s{seed}"})
         beside = {"zero-shot": (zero_shot, 1), **({} if full is None else {"full": (full, seeds)})}
         for method, (shift, count) in beside.items():
             for seed in range(count):
                 facts = {"arm": f"tiny {method}", "method": method, "settings": {"rank": None}, "seed": seed}
                 shifts = {"validation": shift, "test": shift}
                 write_run(out / "runs" / f"{method}-s{seed}", windows, facts, shifts, seed=seed)
+        (out / "experiment.json").write_text(json.dumps({"name": "made-up", "runs": planned}))
         return out
 
     return write

@@ -104,14 +104,21 @@ def test_one_seed_is_noted_and_a_sweep_without_full_has_none(made_up):
 
 def test_a_seed_that_is_not_finished_everywhere_counts_for_none(made_up):
     out = made_up({1: 5.0, 2: 3.0, 4: 3.0})
-    lost = out / "runs" / "lora-r-2-s1"
-    (lost / "result.json").unlink()
-    (lost / "failed.json").write_text("{}")
+    (out / "runs" / "lora-r-2-s1" / "result.json").unlink()
     sweep = analyse(out, resamples=100)
     assert sweep["seeds"] == [0]
     assert len(sweep["thresholds"]["all"]["by_seed"]) == 1
     assert any("Seed 1 is not finished for every rank" in note for note in sweep["notes"])
-    assert any("These runs failed: lora-r-2-s1" in note for note in sweep["notes"])
+    assert any(note.endswith("not in this: tiny lora r=2 (seed 1).") for note in sweep["notes"])
+
+
+def test_a_rank_without_a_finished_run_is_left_out_and_noted(made_up):
+    out = made_up({1: 5.0, 2: 3.0, 4: 3.0})
+    for seed in (0, 1):
+        (out / "runs" / f"lora-r-4-s{seed}" / "result.json").unlink()
+    sweep = analyse(out, resamples=100)
+    assert (sweep["ranks"], sweep["seeds"]) == ([1, 2], [0, 1])
+    assert any("tiny lora r=4 (seed 0), tiny lora r=4 (seed 1)" in note for note in sweep["notes"])
 
 
 def test_the_same_call_gives_the_same_numbers(made_up):
@@ -151,7 +158,7 @@ def test_a_zero_shot_on_other_windows_is_refused(made_up):
 
 def test_what_is_no_sweep_is_refused(made_up, tmp_path):
     with pytest.raises(ConfigError, match="no finished arm with a rank"):
-        analyse(tmp_path)
+        analyse(tmp_path / "nothing")
     out = made_up({1: 5.0, 2: 3.0})
     other = out / "runs" / "vera"
     shutil.copytree(out / "runs" / "lora-r-1-s0", other)

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from loracast.engines import Plan
 from loracast.errors import ConfigError, DataError
 from loracast.sweep import rank_experiment, read_sweep, sweep_ranks, sweep_tables
+from loracast.sweep.ranks import _left
 
 from ..conftest import cohort
 
@@ -173,3 +175,9 @@ def test_several_tables_have_a_folder_each_and_a_second_table(many, long_table, 
         ("other", "heart_rate"),
         ("other", "map"),
     ]
+
+
+def test_tables_share_one_budget():
+    assert _left(Plan(max_hours=2), 1800) == Plan(max_hours=1.5)
+    assert 0 < (_left(Plan(max_hours=2), 9000).max_hours or 0) < 1e-6  # nothing more is begun
+    assert _left(Plan(jobs=2), 9000) == Plan(jobs=2)

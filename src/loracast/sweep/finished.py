@@ -102,9 +102,11 @@ def _common_seeds(ranks: dict[int, list[Done]], out: Path) -> tuple[set[int], li
     if len(common) < len(every):
         missing = ", ".join(str(seed) for seed in sorted(every - common))
         notes.append(f"Seed {missing} is not finished for every rank and counts for none.")
-    failed = sorted(path.parent.name for path in out.glob("runs/*/failed.json"))
-    if failed:
-        notes.append(f"These runs failed: {', '.join(failed)}.")
+    planned = read_json(out / "experiment.json").get("runs", [])
+    undone = [run for run in planned if not (out / "runs" / run["folder"] / "result.json").is_file()]
+    if undone:
+        told = ", ".join(f"{run['arm']} (seed {run['seed']})" for run in undone)
+        notes.append(f"These runs are not done, and not in this: {told}.")
     return common, notes
 
 

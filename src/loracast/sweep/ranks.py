@@ -2,24 +2,24 @@
 
 import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loracast.config import SIZES, ArmSpec, ExperimentSpec, TableData, parse
 from loracast.data.frame import patients_of
 from loracast.data.prepare import prepare
 from loracast.data.split import split_patients
 from loracast.data.windows import cut_windows
+from loracast.engines import Plan
 from loracast.errors import ConfigError
 from loracast.files import write_json
 from loracast.series import Table
 from loracast.sweep.analyse import SWEEP, analyse, refuse_few_patients
 from loracast.sweep.relation import relate
 from loracast.sweep.sums import ALL
-
-if TYPE_CHECKING:
-    from loracast.grid import Plan
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 SHARES = (0.6, 0.2, 0.2)
@@ -91,7 +91,7 @@ def sweep_ranks(
     table: Path | str | Table,
     out: Path | str,
     *,
-    plan: "Plan | None" = None,
+    plan: Plan | None = None,
     resume: bool = False,
     progress: bool = True,
     say: Say = print,
@@ -114,7 +114,7 @@ def sweep_tables(
     tables: Sequence[Path | str],
     out: Path | str,
     *,
-    plan: "Plan | None" = None,
+    plan: Plan | None = None,
     resume: bool = False,
     progress: bool = True,
     say: Say = print,
@@ -124,7 +124,8 @@ def sweep_tables(
     """Run the same rank sweep on several tables, each into `OUT/<table name>`, and relate the thresholds.
 
     Writes `OUT/thresholds.json`, the thresholds beside what the series are like (`relate`), and returns
-    `{"sweeps": [the sweep.json of each], "relation": that}`. All tables are checked before the first is trained on.
+    `{"sweeps": [the sweep.json of each], "relation": that}`. All tables are checked before the first is trained on; the
+    budget of `plan` is that of all of them together.
     """
     names = [_data_name(table) for table in tables]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -133,22 +134,31 @@ def sweep_tables(
     specs = [rank_experiment(table, say=say, **settings) for table in tables]
     for spec, name in zip(specs, names, strict=True):
         _refuse_undecidable(spec, Path(out) / name)
-    sweeps = [
-        _run(spec, Path(out) / name, name, plan=plan, resume=resume, progress=progress, say=say, command=command)
-        for spec, name in zip(specs, names, strict=True)
-    ]
+    sweeps, start = [], time.monotonic()
+    for spec, name in zip(specs, names, strict=True):
+        say(f"{name}: {len(spec.arms)} arms")
+        left = _left(plan or Plan(), time.monotonic() - start)
+        how = {"resume": resume, "progress": progress, "say": say, "command": command}
+        sweeps.append(_run(spec, Path(out) / name, name, plan=left, **how))
     relation = relate(sweeps)
     write_json(Path(out) / RELATION, relation)
     return {"sweeps": sweeps, "relation": relation}
 
 
-def _run(spec: ExperimentSpec, out: Path, data: str, *, plan: "Plan | None", **how: Any) -> dict[str, Any]:
+def _run(spec: ExperimentSpec, out: Path, data: str, *, plan: Plan | None, **how: Any) -> dict[str, Any]:
     from loracast.grid import run_experiment
 
-    run_experiment(spec, out, **how, **({} if plan is None else {"plan": plan}))
+    run_experiment(spec, out, plan=plan or Plan(), **how)
     sweep = analyse(out, data=data)
     write_json(out / SWEEP, sweep)
     return sweep
+
+
+def _left(plan: Plan, seconds: float) -> Plan:
+    """The plan with what is left of its budget; a spent one begins nothing, but still sums up what is done."""
+    if plan.max_hours is None:
+        return plan
+    return replace(plan, max_hours=max(1e-9, plan.max_hours - seconds / 3600))
 
 
 def _refuse_undecidable(spec: ExperimentSpec, out: Path) -> None:
@@ -169,11 +179,12 @@ def _refuse_undecidable(spec: ExperimentSpec, out: Path) -> None:
 
 def _possible(arm: Callable[[int], dict[str, Any]], say: Say) -> tuple[int, ...]:
     """Those of `RANKS` that the backbone allows; the smallest is not spared, so that a mistake in the arm is told."""
-    from loracast.backbones import load_backbone
+    from loracast.backbones import BACKBONES, load_backbone, skeleton
     from loracast.methods import check_arm
 
     specs = [parse(ArmSpec, arm(rank), "The rank sweep") for rank in RANKS]
-    backbone = load_backbone(specs[0].backbone, revision=specs[0].revision)
+    name = specs[0].backbone
+    backbone = skeleton(name) if name in BACKBONES else load_backbone(name)
     check_arm(backbone, specs[0])
     possible = [RANKS[0]]
     for rank, spec in zip(RANKS[1:], specs[1:], strict=True):
