@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,8 +41,8 @@ def attached(tiny: Path, method: str, rate: float | None = None, seed: int = 0) 
     return attach(backbone, ArmSpec(backbone=str(tiny), method=method, learning_rate=rate))
 
 
-def train(arm: Attached, windows: Windows, folder: Path, loop: TrainSpec = LOOP, *, resume=False, seed=0) -> Curve:
-    return fit(arm, windows.train, windows.validation, loop, folder, seed=seed, resume=resume, progress=False)
+def train(arm: Attached, windows: Windows, folder: Path, loop: TrainSpec = LOOP, **more: Any) -> Curve:
+    return fit(arm, windows.train, windows.validation, loop, folder, progress=False, **more)
 
 
 def weights(arm: Attached) -> dict[str, torch.Tensor]:
@@ -143,6 +145,7 @@ def test_the_seed_decides_the_order_of_windows(tiny, windows, tmp_path, uninterr
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from loracast.config import TrainSpec
 from loracast.data.windows import open_windows
 from tests.test_train import LOOP, attached, train
@@ -260,3 +263,56 @@ def test_a_checkpoint_holds_the_trained_numbers_not_the_base(uninterrupted):
     assert "trained.safetensors" in names
     assert not {"model.safetensors", "pytorch_model.bin"} & names
     assert json.loads((checkpoint / "complete.json").read_text())["seconds"] > 0
+
+
+def test_what_was_spent_is_counted_in_steps_and_in_seconds_a_step(tiny, windows, tmp_path):
+    arm = attached(tiny, "lora")
+    quick = arm.backbone.loss
+
+    def loss(*batch: Any) -> torch.Tensor:
+        time.sleep(0.01 if arm.backbone.net.training else 0.3)
+        return quick(*batch)
+
+    arm.backbone.loss = loss
+    curve = train(arm, windows, tmp_path, LOOP.model_copy(update={"evaluate_every": 1, "steps": 4}))
+    assert curve.steps == 4
+    assert 0.01 < curve.seconds_per_step < 0.3, "validation is not counted"
+    again = train(attached(tiny, "lora"), windows, tmp_path, LOOP.model_copy(update={"steps": 4}), resume=True)
+    assert (again.steps, again.seconds_per_step) == (4, pytest.approx(curve.seconds_per_step, rel=0.5))
+
+
+def test_steps_are_those_that_were_made_where_training_stops_early(tiny, windows, tmp_path):
+    loop = LOOP.model_copy(update={"steps": 60, "patience": 2})
+    assert train(attached(tiny, "full", rate=50.0), windows, tmp_path, loop).steps == 6
+
+
+def test_a_stop_after_a_checkpoint_leaves_it_whole_and_a_resume_goes_on_to_the_same_numbers(
+    tiny, windows, tmp_path, uninterrupted
+):
+    calls = []
+
+    def stop() -> None:
+        calls.append(last_checkpoint(tmp_path).name)
+        if len(calls) == 2:
+            raise TrainingError("the budget is spent")
+
+    with pytest.raises(TrainingError, match="the budget is spent"):
+        train(attached(tiny, "lora"), windows, tmp_path, after_checkpoint=stop)
+    assert calls == ["checkpoint-3", "checkpoint-6"]
+    expected, final, _ = uninterrupted["lora"]
+    arm = attached(tiny, "lora")
+    assert train(arm, windows, tmp_path, resume=True).as_json() == expected.as_json()
+    assert same(weights(arm), final)
+
+
+def test_a_run_is_not_continued_by_another_number_of_processes(tiny, windows, tmp_path, uninterrupted):
+    shutil.copytree(uninterrupted["lora"][2], tmp_path, dirs_exist_ok=True)
+    marker = last_checkpoint(tmp_path) / "complete.json"
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "processes": 2}))
+    with pytest.raises(TrainingError, match=r"begun with 2 process\(es\) and would go on with 1"):
+        train(attached(tiny, "lora"), windows, tmp_path, resume=True)
+
+
+def test_a_curve_needs_no_costs():
+    curve = Curve([], [{"step": 0, "loss": 1.0}], 0, 1.0)
+    assert (curve.steps, curve.seconds_per_step, curve.micro_batch, curve.accumulation) == (0, None, None, 1)

@@ -73,32 +73,35 @@ def fit(
     checkpoint = last_checkpoint(folder) if resume else None
     facts = facts_of(checkpoint)
     history: list[dict[str, Any]] = history_of(checkpoint) if checkpoint else []
+    steps = step_of(checkpoint) if checkpoint else 0
+    over = steps >= spec.steps or (checkpoint is not None and is_over(validation_curve(history), spec.patience))
     distributed.barrier()  # nobody writes a checkpoint before all have looked for the last
     frozen = {name: p for name, p in attached.backbone.net.named_parameters() if not p.requires_grad}
     before = tensor_digest(frozen), tensor_digest(attached.trainable)
     if attached.schedule is not None:
         attached.schedule.begin(spec.steps)
-    trainer = MicroTrainer(
-        attached,
-        facts.get("micro_batch", micro_batch),
-        say,
-        model=Loss(attached, train.step_seconds),
-        args=_arguments(attached, spec, folder, seed=seed, begin=checkpoint is None, track=track),
-        train_dataset=Examples(train),
-        eval_dataset=Examples(validation.some(spec.validation_windows, seed=0)),
-        data_collator=Examples(train).together,
-    )
-    clock = Clock()
-    _watch(trainer, attached, spec, folder, clock, facts, progress=progress, after_checkpoint=after_checkpoint)
+    name, track = run_name or f"{attached.spec.name}, seed {seed}", [] if over else track
     start = time.monotonic()
-    steps = step_of(checkpoint) if checkpoint else 0
-    if checkpoint and (steps >= spec.steps or is_over(validation_curve(history), spec.patience)):
-        load(attached, checkpoint, TRAINED)
-    else:
-        name = run_name or f"{attached.spec.name}, seed {seed}"
-        with tracked(track, results or folder.parent, name, folder, resume=checkpoint is not None):
+    # Trackers read the environment as soon as the Trainer is made.
+    with tracked(track, results or folder.parent, name, folder, resume=checkpoint is not None):
+        arguments = _arguments(attached, spec, folder, seed=seed, begin=checkpoint is None, track=track, name=name)
+        trainer = MicroTrainer(
+            attached,
+            facts.get("micro_batch", micro_batch),
+            say,
+            model=Loss(attached, train.step_seconds),
+            args=arguments,
+            train_dataset=Examples(train),
+            eval_dataset=Examples(validation.some(spec.validation_windows, seed=0)),
+            data_collator=Examples(train).together,
+        )
+        clock = _watch(trainer, attached, spec, folder, facts, progress=progress, after_checkpoint=after_checkpoint)
+        if over:
+            assert checkpoint is not None
+            load(attached, checkpoint, TRAINED)
+        else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        history, steps = trainer.state.log_history, trainer.state.global_step
+            history, steps = trainer.state.log_history, trainer.state.global_step
     seconds = facts.get("seconds", 0.0) + time.monotonic() - start
     _prove(attached, frozen, before)
     distributed.barrier()  # the best weights are on disk
@@ -128,7 +131,7 @@ class _Arguments(TrainingArguments):  # type: ignore[misc]  # transformers is no
 
 
 def _arguments(
-    attached: Attached, spec: TrainSpec, folder: Path, *, seed: int, begin: bool, track: Sequence[str]
+    attached: Attached, spec: TrainSpec, folder: Path, *, seed: int, begin: bool, track: Sequence[str], name: str
 ) -> TrainingArguments:
     arm = attached.spec
     arguments = _Arguments(
@@ -156,6 +159,7 @@ def _arguments(
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         use_cpu=distributed.launched() and not torch.cuda.is_available(),
         seed=seed,
+        run_name=name,
         report_to=list(track) if distributed.is_main() else [],
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
@@ -170,13 +174,13 @@ def _watch(
     attached: Attached,
     spec: TrainSpec,
     folder: Path,
-    clock: Clock,
     facts: dict[str, Any],
     *,
     progress: bool,
     after_checkpoint: Callable[[], None] | None,
-) -> None:
-    """Put on the Trainer what watches it, in the order in which it must be told."""
+) -> Clock:
+    """Put on the Trainer what watches it, in the order in which it must be told; returns the clock among them."""
+    clock = Clock()
 
     def known() -> dict[str, Any]:
         return {
@@ -196,6 +200,7 @@ def _watch(
         watching.append(Progress(attached.spec.name))
     for callback in [*watching, clock]:
         trainer.add_callback(callback)
+    return clock
 
 
 def _prove(attached: Attached, frozen: Mapping[str, Tensor], before: tuple[str, str]) -> None:
