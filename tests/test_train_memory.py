@@ -173,3 +173,12 @@ def test_validation_scores_do_not_depend_on_the_batch(certain, gappy, tmp_path):
         folder = tmp_path / str(most)
         found.append(train(arm, gappy, folder, LOOP, say=lambda _: None).validation[0]["loss"])
     assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+def test_memory_that_smaller_batches_cannot_save_is_told_apart(certain, whole, tmp_path, monkeypatch):
+    def step(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(TrainingError, match=r"the optimizer's state do not fit.*fewer numbers.*9\.00 GiB"):
+        train(attached(certain, "lora"), whole, tmp_path, LOOP)

@@ -100,7 +100,7 @@ def fit(
             assert checkpoint is not None
             load(attached, checkpoint, TRAINED)
         else:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            _train(trainer, checkpoint)
             history, steps = trainer.state.log_history, trainer.state.global_step
     seconds = facts.get("seconds", 0.0) + time.monotonic() - start
     _prove(attached, frozen, before)
@@ -119,6 +119,17 @@ def fit(
         micro_batch=trainer.micro_batch,
         accumulation=trainer.accumulation,
     )
+
+
+def _train(trainer: MicroTrainer, checkpoint: Path | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "Out of memory beside the network's own passes, where smaller batches do not help: weights, gradients and "
+            "the optimizer's state do not fit. Use a smaller backbone, or a method that trains fewer numbers. "
+            f"({error})"
+        ) from error
 
 
 class _Arguments(TrainingArguments):  # type: ignore[misc]  # transformers is not followed

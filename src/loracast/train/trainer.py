@@ -3,8 +3,13 @@
 
 Every process draws the same whole batch, takes its share of it, and sends that through the network a micro-batch at a
 time. A micro-batch's loss counts by what it is a mean of, so that the sum over passes and processes is the loss of
-the whole batch, gaps or not. Where memory runs out, the step is done again from its own random state with half the
-micro-batch: the effective batch and, but for rounding and dropout masks, the numbers stay what they were.
+the whole batch: by its rows, or by its observed steps where the backbone says how many (`counted`). A family whose
+loss is a mean over observed steps and that does not say so gets a mean of means, which is another loss where gaps lie
+unevenly. Where memory runs out, the step is done again from its own random state with half the micro-batch: the
+effective batch and, but for rounding and dropout masks, the numbers stay what they were.
+
+Gradients are summed over the processes once all have come through, not by DDP as it goes: else one that runs out of
+memory would leave the others waiting for it.
 """
 
 import gc
