@@ -12,7 +12,7 @@ from loracast.sweep.ranks import _left
 from ..conftest import cohort
 
 FAST = {
-    "window": {"context": 24, "horizon": 6, "stride": 6},
+    "window": {"context": 24, "horizon": 6, "stride": 18},
     "training": {"steps": 4, "batch_size": 32, "evaluate_every": 2, "learning_rate": 0.003},
     "forecasting": {"samples": 4},
 }
