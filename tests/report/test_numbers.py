@@ -8,12 +8,15 @@ from loracast.report.numbers import (
     count,
     decimals_for,
     duration,
+    energy,
     interval,
     memory,
+    moment,
     number,
     percent,
     plural,
     share,
+    size,
     span,
 )
 
@@ -31,7 +34,9 @@ def test_zero_is_never_negative() -> None:
     assert number(0.001, 2, sign=True) == "0.00"
 
 
-@pytest.mark.parametrize("write", [count, duration, span, memory, percent, lambda value: number(value, 2)])
+@pytest.mark.parametrize(
+    "write", [count, duration, span, memory, percent, size, moment, energy, lambda value: number(value, 2)]
+)
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_what_is_no_number_is_a_dash(write, value) -> None:
     assert write(value) == "–"
@@ -63,6 +68,16 @@ def test_spans_are_as_short_as_they_can_be(seconds: float, text: str) -> None:
 def test_memory_changes_unit_at_a_gigabyte() -> None:
     assert memory(640e6) == "640 MB"
     assert memory(1.213e9) == "1.2 GB"
+
+
+def test_files_short_times_and_energy_carry_the_unit_that_fits() -> None:
+    assert [size(value) for value in (812, 24_300, 1_312_000, 14_000_000, 2.4e9)] == [
+        "812 B", "24 kB", "1.3 MB", "14 MB", "2.4 GB",
+    ]  # fmt: skip
+    assert [moment(value) for value in (0.00042, 0.0123, 0.4, 1.34, 75.0, 1e-7)] == [
+        "0.42 ms", "12 ms", "400 ms", "1.3 s", "75 s", "< 0.01 ms",
+    ]  # fmt: skip
+    assert [energy(value) for value in (0.25, 120, 4_210, 1.3e6)] == ["0.25 J", "120 J", "4.2 kJ", "1.3 MJ"]
 
 
 def test_shares_keep_two_digits() -> None:

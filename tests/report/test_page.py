@@ -12,11 +12,12 @@ import pytest
 
 from loracast.errors import ConfigError
 from loracast.report import figures, read_summary, write_report
+from loracast.report import page as page_module
 from loracast.report.results import read_results
 
 from .conftest import ARMS, PATIENT, SIGNALS, results_folder, write
 
-FIGURES = ("fans", "forest", "horizon", "cost", "learning", "flow")
+FIGURES = ("fans", "forest", "horizon", "pareto", "costs", "learning", "flow")
 
 
 class Page(HTMLParser):
@@ -44,8 +45,9 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def only_svg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save the vector of each figure alone, for tests of what the page says: a third of the time."""
+    """Save the vector of each figure alone, and no page of an arm, for tests of what the page says: much faster."""
     monkeypatch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
+    monkeypatch.setattr(page_module, "write_arm_pages", lambda results, folder: None)
 
 
 def page_of(folder: Path) -> Page:
@@ -74,8 +76,10 @@ def test_the_page_is_whole_html_and_loads_nothing(whole_folder: Path) -> None:
     assert page.open == []
     for tag, attributes in page.tags:
         assert tag not in ("script", "link", "iframe", "object", "embed")
-        for name in ("src", "href", "srcset", "action", "poster"):
+        for name in ("src", "srcset", "action", "poster"):
             assert (attributes.get(name) or "data:").startswith("data:")
+        # A link is followed by a reader, not by the page: to the arms' pages beside it, and nowhere else.
+        assert "href" not in attributes or (tag == "a" and str(attributes["href"]).startswith("arms/"))
     style = (whole_folder / "report.html").read_text(encoding="utf-8").split("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
@@ -108,7 +112,8 @@ def test_nothing_half_written_is_left_behind(whole_folder: Path) -> None:
 
 
 def test_no_patient_is_named(whole_folder: Path) -> None:
-    for path in [whole_folder / "report.html", *(whole_folder / "figures").iterdir()]:
+    made = [path for name in ("figures", "tables", "arms") for path in (whole_folder / name).iterdir()]
+    for path in [whole_folder / "report.html", *made]:
         assert PATIENT.encode() not in path.read_bytes()
 
 

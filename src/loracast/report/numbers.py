@@ -91,3 +91,36 @@ def memory(size: float | None) -> str:
     if size is None or not math.isfinite(size):
         return ABSENT
     return f"{size / 1e9:.1f} GB" if size >= 0.9995e9 else f"{size / 1e6:.0f} MB"
+
+
+def size(value: float | None) -> str:
+    """Bytes of a file as `812 B`, `24 kB`, `1.3 MB` or `1.2 GB` (powers of ten)."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    if value >= 0.9995e9:
+        return f"{value / 1e9:.1f} GB"
+    if value >= 0.9995e6:
+        return f"{value / 1e6:.1f} MB" if value < 9.95e6 else f"{value / 1e6:.0f} MB"
+    return f"{value / 1e3:.0f} kB" if value >= 999.5 else f"{value:.0f} B"
+
+
+def moment(seconds: float | None) -> str:
+    """A short time with two significant digits: `0.42 ms`, `12 ms`, `1.3 s`."""
+    if seconds is None or not math.isfinite(seconds):
+        return ABSENT
+    if seconds >= 0.9995:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:,.0f} s"
+    milliseconds = 1e3 * seconds
+    if milliseconds < 0.01:
+        return "< 0.01 ms" if milliseconds else "0 ms"
+    return f"{milliseconds:.{max(0, min(2, 1 - math.floor(math.log10(milliseconds))))}f} ms"
+
+
+def energy(joules: float | None) -> str:
+    """Energy as `120 J`, `4.2 kJ` or `1.3 MJ`."""
+    if joules is None or not math.isfinite(joules):
+        return ABSENT
+    for scale, unit in ((1e6, "MJ"), (1e3, "kJ")):
+        if joules >= 0.9995 * scale:
+            return f"{joules / scale:.1f} {unit}"
+    return f"{joules:.0f} J" if joules >= 1 or not joules else f"{joules:.2f} J"

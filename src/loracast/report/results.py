@@ -1,7 +1,7 @@
 """A results folder, read: the summary, and of each run its learning curve and its example forecasts."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Results:
     experiment: dict[str, Any]
     runs: tuple[Run, ...]
     attrition: tuple[dict[str, Any], ...]
+    sweep: dict[str, Any] = field(default_factory=dict)
+    """The rank sweep, empty where the folder holds none."""
 
     def runs_of(self, arm: str) -> tuple[Run, ...]:
         """The runs of one arm, by seed."""
@@ -63,7 +65,7 @@ def read_results(folder: Path) -> Results:
             f"{str(folder / 'summary.json')!r} lists no arms, so there is nothing to report. "
             "Write it anew with `loracast run EXPERIMENT.toml --out FOLDER --resume`."
         )
-    experiment = folder / "experiment.json"
+    experiment, sweep = folder / "experiment.json", folder / "sweep.json"
     names = [arm["arm"] for arm in summary["arms"]]
     runs = [_run(path.parent) for path in sorted(folder.glob("runs/*/result.json"))]
     runs.sort(key=lambda run: (names.index(run.arm) if run.arm in names else len(names), run.seed))
@@ -72,6 +74,7 @@ def read_results(folder: Path) -> Results:
         experiment=_object(experiment) if experiment.is_file() else {},
         runs=tuple(runs),
         attrition=_attrition(summary, folder),
+        sweep=_object(sweep) if sweep.is_file() else {},
     )
 
 
@@ -165,7 +168,7 @@ def score(arm: Arm, signal: str, name: str) -> float | None:
 
 def interval_of(arm: Arm, signal: str, name: str) -> tuple[float, float] | None:
     """The 95 % interval of a score, or None."""
-    return _bounds((((arm.get("scores") or {}).get(signal) or {}).get("ci95") or {}).get(name))
+    return bounds_of((((arm.get("scores") or {}).get(signal) or {}).get("ci95") or {}).get(name))
 
 
 def by_step(arm: Arm, signal: str, name: str) -> np.ndarray | None:
@@ -176,29 +179,33 @@ def by_step(arm: Arm, signal: str, name: str) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """The paired difference in MAE to zero-shot: negative is better."""
+    """The paired difference in MAE to another arm, `reference` where it is named: negative is better."""
 
     value: float | None
     bounds: tuple[float, float] | None
     verdict: str
     sentence: str
+    reference: str = ""
 
 
-def difference_of(arm: Arm, signal: str) -> Difference | None:
-    """The difference of an arm to zero-shot on a signal; None for zero-shot itself or where it was not compared."""
-    recorded = (arm.get("vs_zero_shot") or {}).get(signal)
-    if not recorded or arm.get("method") == "zero-shot":
+def difference_of(arm: Arm, signal: str, against: str = "vs_zero_shot") -> Difference | None:
+    """The difference of an arm on a signal to what `against` names; None for an arm itself or where not compared."""
+    recorded = (arm.get(against) or {}).get(signal)
+    itself = {"vs_zero_shot": "zero-shot", "vs_full": "full"}.get(against)
+    if not recorded or arm.get("method") == itself or recorded.get("reference") == arm["arm"]:
         return None
     value = recorded.get("mae_difference")
     return Difference(
         value=None if value is None else float(value),
-        bounds=_bounds(recorded.get("ci95")),
+        bounds=bounds_of(recorded.get("ci95")),
         verdict=str(recorded.get("verdict") or ""),
         sentence=str(recorded.get("sentence") or ""),
+        reference=str(recorded.get("reference") or ""),
     )
 
 
-def _bounds(recorded: Any) -> tuple[float, float] | None:
+def bounds_of(recorded: Any) -> tuple[float, float] | None:
+    """An interval from JSON, None where a bound is missing."""
     if not recorded or recorded[0] is None or recorded[1] is None:
         return None
     return float(recorded[0]), float(recorded[1])
@@ -210,7 +217,7 @@ def floats(values: Any) -> np.ndarray:
 
 
 def is_baseline(arm: Arm) -> bool:
-    """Whether an arm is a naive forecast without a pretrained model."""
+    """Whether an arm is a forecast for which nothing was trained: naive, or a statistical model of each context."""
     return arm.get("method") == "baseline"
 
 

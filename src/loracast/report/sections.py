@@ -1,18 +1,19 @@
 """The parts of the page as HTML. Every text that comes from a file is escaped here."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from loracast.report.arms import MANY, chosen, slugs_of
 from loracast.report.figures.flow import dropped
-from loracast.report.numbers import ABSENT, count, decimals_for, duration, memory, number, percent, plural, share, span
+from loracast.report.markup import bullets, capital, folded, long_text, small, strong, table, verdict_mark
+from loracast.report.numbers import ABSENT, count, decimals_for, number, percent, plural, span
 from loracast.report.results import (
-    Arm,
     Results,
     Summary,
     by_step,
     is_simulated,
+    is_trained,
     label_of,
     score,
     scored_signals,
@@ -20,9 +21,11 @@ from loracast.report.results import (
     unit_of,
 )
 from loracast.report.tables import cells, heading
-from loracast.report.words import doubts, lowest_of_signal, sentences, verdict_of_arm
+from loracast.report.words import doubts, lowest_of_signal, sentences, verdict_of_arm, verdict_of_many
 
 BADGES = {"passed": "✓", "warning": "!", "not applicable": "·"}
+FEW_SENTENCES = 6
+"""Trained arms that the verdict names one by one; of more it says how many are better."""
 STEP_SCORES = {"mae": "MAE", "rmse": "RMSE", "bias": "Bias", "coverage_80": "80 % coverage"}
 
 
@@ -37,17 +40,19 @@ def banner(summary: Summary) -> str:
 
 
 def verdict(summary: Summary) -> str:
-    """The verdict: the trained arms, then each signal, then the reasons for doubt."""
-    arms = [arm for arm in summary["arms"] if arm.get("trainable_parameters")]
-    told = [f"<p>{escape(verdict_of_arm(summary, arm))}</p>" for arm in arms]
+    """The verdict: the trained arms, or how many of many are better, then each signal, then the reasons for doubt."""
+    single = [verdict_of_arm(summary, arm) for arm in summary["arms"] if is_trained(arm)]
+    many = len(single) > FEW_SENTENCES
+    told = [f"<p>{escape(text)}</p>" for text in (verdict_of_many(summary) if many else single)]
     lines = []
     for signal in signals_of(summary):
         text, floor_won = lowest_of_signal(summary, signal)
         mark = ' class="floor"' if floor_won else ""
-        lines.append(f"<li{mark}><strong>{escape(_capital(label_of(summary, signal)))}:</strong> {escape(text)}</li>")
+        lines.append(f"<li{mark}><strong>{escape(capital(label_of(summary, signal)))}:</strong> {escape(text)}</li>")
     doubted = doubts(summary)
     caution = f'<p class="doubt">{escape(" ".join(doubted))}</p>' if doubted else ""
-    return "\n".join(told) + f"<ul>{''.join(lines)}</ul>" + caution
+    fold = folded(f"Each of {len(single)} trained arms in a sentence", bullets(single)) if many else ""
+    return "\n".join(told) + f"<ul>{''.join(lines)}</ul>" + caution + fold
 
 
 def facts(summary: Summary) -> str:
@@ -92,47 +97,24 @@ def _steps(steps: float | None, step_seconds: float | None) -> str:
     return plural(int(steps), "step") + (f" = {span(steps * step_seconds)}" if step_seconds else "")
 
 
-def table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, kind: str = "", texts: tuple[int, ...] = (0,)
-) -> str:
-    """A table of finished HTML cells in a box that scrolls by itself; the columns `texts` are words, others numbers.
-
-    A row of one cell becomes a heading over the full width.
-    """
-    top = "".join(f'<th scope="col"{_side(place, texts)}>{head}</th>' for place, head in enumerate(heads))
-    body = []
-    for row in rows:
-        if len(row) == 1:
-            body.append(f'<tr class="group"><th scope="colgroup" colspan="{len(heads)}">{row[0]}</th></tr>')
-            continue
-        rest = "".join(f"<td{_side(place, texts)}>{cell}</td>" for place, cell in enumerate(row[1:], start=1))
-        body.append(f'<tr><th scope="row">{row[0]}</th>{rest}</tr>')
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="{kind}">'
-        f"<caption>{caption}</caption><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _side(place: int, texts: tuple[int, ...]) -> str:
-    return "" if place in texts else ' class="n"'
-
-
 def main_table(summary: Summary) -> str:
     """Errors in physical units, arm by arm under each signal; the lowest of each column is bold."""
     heads = ("arm", "trained numbers", "MAE", "95 %", "RMSE", "bias", "MASE", "CRPS", "80 % coverage",
              "MAE − zero-shot", "95 %", "verdict")  # fmt: skip
     rows: list[Sequence[str]] = []
+    slugs = slugs_of(summary)
     for signal in signals_of(summary):
         rows.append((escape(heading(summary, signal)),))
         lowest = {name: _lowest(summary, signal, name) for name in ("mae", "rmse", "mase", "crps")}
         for arm in summary["arms"]:
             row = cells(summary, arm, signal)
             bold = {name: arm["arm"] in lowest[name] for name in lowest}
+            name = f'<a href="arms/{slugs[arm["arm"]]}.html">{escape(row.arm)}</a>'
             rows.append((
-                escape(row.arm), row.trained, _strong(row.mae, bold["mae"]), _small(row.mae_interval),
-                _strong(row.rmse, bold["rmse"]), row.bias, _strong(row.mase, bold["mase"]),
-                _strong(row.crps, bold["crps"]), row.coverage, row.difference, _small(row.difference_interval),
-                _verdict(row.verdict),
+                name, row.trained, strong(row.mae, bold["mae"]), small(row.mae_interval),
+                strong(row.rmse, bold["rmse"]), row.bias, strong(row.mase, bold["mase"]),
+                strong(row.crps, bold["crps"]), row.coverage, row.difference, small(row.difference_interval),
+                verdict_mark(row.verdict),
             ))  # fmt: skip
     return table(
         heads, rows, caption="Errors on the test patients, in the unit of each signal", kind="main", texts=(0, 11)
@@ -142,44 +124,6 @@ def main_table(summary: Summary) -> str:
 def _lowest(summary: Summary, signal: str, name: str) -> set[str]:
     found = {arm["arm"]: value for arm in summary["arms"] if (value := score(arm, signal, name)) is not None}
     return {arm for arm, value in found.items() if value == min(found.values())} if len(found) > 1 else set()
-
-
-def _strong(text: str, bold: bool) -> str:
-    return f"<strong>{text}</strong>" if bold else text
-
-
-def _small(text: str) -> str:
-    return f'<span class="ci">{text}</span>' if text else ""
-
-
-def _verdict(text: str) -> str:
-    if not text:
-        return ""
-    kind = {"better": "better", "worse": "worse"}.get(text, "open")
-    return f'<span class="verdict {kind}">{escape(text)}</span>'
-
-
-def cost_table(summary: Summary) -> str:
-    """What each arm cost: numbers trained, time, memory, and the step that was kept."""
-    heads = ("arm", "trained numbers", "of the model", "training", "forecasting", "peak memory", "seeds", "kept step")
-    rows = [
-        (
-            escape(str(arm["arm"])), count(arm.get("trainable_parameters")),
-            share(arm.get("trainable_parameters"), arm.get("total_parameters")),
-            cells(summary, arm, "").train_time, duration(arm.get("forecast_seconds")),
-            memory(arm.get("peak_memory_bytes")), str(len(arm.get("seeds") or ())) if arm.get("seeds") else ABSENT,
-            _kept_steps(arm),
-        )
-        for arm in summary["arms"]
-    ]  # fmt: skip
-    return table(heads, rows, caption="What each arm cost")
-
-
-def _kept_steps(arm: Arm) -> str:
-    steps = arm.get("best_step")
-    if not arm.get("trainable_parameters") or steps is None:
-        return ABSENT
-    return ", ".join(count(step) for step in (steps if isinstance(steps, list) else [steps])) or ABSENT
 
 
 def paper_table(summary: Summary) -> str:
@@ -196,19 +140,23 @@ def paper_table(summary: Summary) -> str:
             rows.append((escape(row.arm), row.mse_scaled, row.mape, row.dtw_scaled))
     if not rows:
         return '<p class="note">No signal of this experiment has the fixed range that the paper scales with.</p>'
-    return table(heads, rows, caption="The three scores of the paper, after its fixed min–max scaling", kind="narrow")
+    body = table(heads, rows, caption="The three scores of the paper, after its fixed min–max scaling", kind="narrow")
+    return folded("Every arm and signal", body) if len(summary["arms"]) > MANY else body
 
 
 def step_tables(summary: Summary) -> str:
-    """Every score that was recorded step by step, folded away, one fold a signal."""
+    """Every score that was recorded step by step, folded away, one fold a signal; of many arms a few."""
+    arms, chosen_how = chosen(summary)
+    summary = {**summary, "arms": arms}
+    told = f'<p class="note">{escape(chosen_how.strip().replace("are drawn", "are shown"))}</p>' if chosen_how else ""
     step = (summary.get("windows") or {}).get("step_seconds")
     folds = []
     for signal in scored_signals(summary):
         found = [_step_table(summary, signal, name, title, step) for name, title in STEP_SCORES.items()]
         if any(found):
             name = escape(heading(summary, signal))
-            folds.append(f"<details><summary>{_capital(name)}, step by step</summary>{''.join(found)}</details>")
-    return "\n".join(folds) or '<p class="note">No score was recorded step by step.</p>'
+            folds.append(f"<details><summary>{capital(name)}, step by step</summary>{''.join(found)}</details>")
+    return told + "\n".join(folds) if folds else '<p class="note">No score was recorded step by step.</p>'
 
 
 def _step_table(summary: Summary, signal: str, name: str, title: str, step: float | None) -> str:
@@ -230,9 +178,12 @@ def _step_table(summary: Summary, signal: str, name: str, title: str, step: floa
 
 
 def recorded_sentences(summary: Summary) -> str:
-    """The sentences that go with the differences to zero-shot."""
-    lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences(summary))
-    return f"<details><summary>The differences in words</summary><ul>{lines}</ul></details>" if lines else ""
+    """The sentences that go with the differences to zero-shot; those of many arms stand on the arms' pages."""
+    found = sentences(summary)
+    if not found or len(summary["arms"]) > MANY:
+        return ""
+    lines = "".join(f"<li><strong>{escape(arm)}</strong>: {escape(sentence)}</li>" for arm, sentence in found)
+    return folded("The differences in words", f"<ul>{lines}</ul>")
 
 
 def attrition_table(results: Results) -> str:
@@ -267,50 +218,13 @@ def checks(summary: Summary) -> str:
     for check in listed:
         outcome = str(check.get("outcome") or "not applicable")
         kind = outcome.split()[0] if outcome in BADGES else "not"
-        reason = f'<span class="reason">{escape(str(check["reason"]))}</span>' if check.get("reason") else ""
+        reason = f'<div class="reason">{long_text(str(check["reason"]))}</div>' if check.get("reason") else ""
         lines.append(
             f'<li class="{kind}"><span class="badge">{BADGES.get(outcome, "·")} {escape(outcome)}</span>'
             f'<span class="code">{escape(str(check.get("code", "")))}</span>'
-            f"<span>{escape(_capital(str(check.get('title', ''))))}{reason}</span></li>"
+            f"<div>{escape(capital(str(check.get('title', ''))))}{reason}</div></li>"
         )
     tally = {outcome: sum(check.get("outcome") == outcome for check in listed) for outcome in BADGES}
     said = ", ".join(f"{number} {outcome}" for outcome, number in tally.items() if number)
     told = f"<p>Each check looks for one reason not to believe the result: {said}.</p>"
     return f'{told}<ol class="checks">{"".join(lines)}</ol>'
-
-
-def reproduce(results: Results) -> str:
-    """The command, the versions and the hardware, and the whole spec folded away."""
-    experiment, summary = results.experiment, results.summary
-    command = str(summary.get("command") or "loracast run EXPERIMENT.toml")
-    parts = [f"<pre><code>{escape(command)} --out RESULTS\nloracast report RESULTS</code></pre>"]
-    pairs = [("spec digest", str(experiment["digest"]))] if experiment.get("digest") else []
-    pairs += [(key, value) for key, value in _united(results, "versions")]
-    pairs += [(key, value) for key, value in _united(results, "hardware")]
-    data = [run.result.get("data") or {} for run in results.runs]
-    for key in ("fingerprint", "table_fingerprint", "split_fingerprint"):
-        values = dict.fromkeys(str(item[key]) for item in data if item.get(key))
-        pairs += [(key.replace("_", " "), " / ".join(values))] if values else []
-    rows = [(escape(key), f"<code>{escape(value)}</code>") for key, value in pairs]
-    if rows:
-        parts.append(table(("what", "value"), rows, caption="What it was run with", kind="narrow", texts=(0, 1)))
-    spec = experiment.get("spec")
-    if spec:
-        text = escape(json.dumps(spec, indent=2, ensure_ascii=False))
-        parts.append(f"<details><summary>The whole spec</summary><pre><code>{text}</code></pre></details>")
-    return "\n".join(parts)
-
-
-def _united(results: Results, key: str) -> list[tuple[str, str]]:
-    """The named facts of all runs; where runs differ, all values."""
-    found: dict[str, dict[str, None]] = {}
-    for run in results.runs:
-        facts = run.result.get(key) or {}
-        for name, value in facts.items() if isinstance(facts, dict) else [(key, facts)]:
-            if value is not None:
-                found.setdefault(str(name), {})[str(value)] = None
-    return [(name, " / ".join(values)) for name, values in found.items()]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

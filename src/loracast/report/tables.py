@@ -20,6 +20,10 @@ from loracast.report.results import (
     unit_of,
 )
 
+MARKDOWN_HEADS = (
+    "signal", "arm", "trained numbers", "train time", "MAE [95 %]", "RMSE", "bias", "MASE", "CRPS",
+    "80 % coverage", "MAE − zero-shot [95 %]", "verdict",
+)  # fmt: skip
 VERDICT_STYLES = {"better": "green", "worse": "red"}
 
 
@@ -126,21 +130,24 @@ def _terminal_row(row: Cells) -> tuple[Text, ...]:
 
 def result_markdown(summary: Summary) -> str:
     """The result table as Markdown, for a README or a documentation page; simulated data are named as such."""
-    heads = (
-        "signal", "arm", "trained numbers", "train time", "MAE [95 %]", "RMSE", "bias", "MASE", "CRPS",
-        "80 % coverage", "MAE − zero-shot [95 %]", "verdict",
-    )  # fmt: skip
-    lines = [f"Data: {_markdown(source_of(summary))}.", "", _markdown_line(heads), "|---|---|" + "--:|" * 9 + "---|"]
+    lines = [f"Data: {_markdown(source_of(summary))}.", "", _markdown_line(MARKDOWN_HEADS)]
+    lines.append("|---|---|" + "--:|" * 9 + "---|")
     for signal in signals_of(summary):
-        for arm in summary["arms"]:
-            row = cells(summary, arm, signal)
-            texts = (
-                heading(summary, signal), row.arm, row.trained, row.train_time, f"{row.mae} {row.mae_interval}",
-                row.rmse, row.bias, row.mase, row.crps, row.coverage,
-                f"{row.difference} {row.difference_interval}", row.verdict or ABSENT,
-            )  # fmt: skip
-            lines.append(_markdown_line(texts))
+        lines += map(_markdown_line, markdown_rows(summary, signal))
     return "\n".join(lines) + "\n"
+
+
+def markdown_rows(summary: Summary, signal: str) -> list[tuple[str, ...]]:
+    """The cells of one signal under `MARKDOWN_HEADS`, an arm a row."""
+    rows: list[tuple[str, ...]] = []
+    for arm in summary["arms"]:
+        row = cells(summary, arm, signal)
+        rows.append((
+            heading(summary, signal), row.arm, row.trained, row.train_time, f"{row.mae} {row.mae_interval}",
+            row.rmse, row.bias, row.mase, row.crps, row.coverage,
+            f"{row.difference} {row.difference_interval}", row.verdict or ABSENT,
+        ))  # fmt: skip
+    return rows
 
 
 def _markdown_line(texts: tuple[str, ...]) -> str:

@@ -8,15 +8,30 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from loracast.files import written
-from loracast.report.figures import cost, fans, flow, forest, horizon, learning
+from loracast.report.figures import (
+    costs,
+    fans,
+    flow,
+    forest,
+    heatmap,
+    horizon,
+    learning,
+    paired,
+    pareto,
+    ranks,
+)
 from loracast.report.figures.style import RC, Drawing
 from loracast.report.results import Results
 
 FIGURES: tuple[Callable[[Results], Drawing | None], ...] = (
     fans.draw,
     forest.draw,
+    heatmap.draw,
+    paired.draw,
     horizon.draw,
-    cost.draw,
+    pareto.draw,
+    ranks.draw,
+    costs.draw,
     learning.draw,
     flow.draw,
 )

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from loracast.report.arms import MANY, by_error, is_adapted
 from loracast.report.figures.style import WIDTH, ArmStyle, Drawing, arm_styles, finish, provenance
 from loracast.report.results import Arm, Results, Run, floats, is_baseline, label_of, shown_unit, signals_of
 
@@ -26,7 +27,18 @@ def draw(results: Results) -> Drawing | None:
     shown = _shown_arm(results)
     if shown is None:
         return None
-    arm, run = shown
+    many = len(results.summary["arms"]) > MANY
+    return _drawing(results, *shown, more=" Every arm's own forecasts are on its page." if many else "")
+
+
+def draw_arm(results: Results, name: str) -> Drawing | None:
+    """The fans of one arm; None where none of its runs recorded any."""
+    arm = next(arm for arm in results.summary["arms"] if arm["arm"] == name)
+    run = next((run for run in results.runs_of(name) if run.examples), None)
+    return None if run is None else _drawing(results, arm, run)
+
+
+def _drawing(results: Results, arm: Arm, run: Run, more: str = "") -> Drawing:
     rows = {signal: _examples(run, signal) for signal in signals_of(results.summary)}
     rows = {signal: examples for signal, examples in rows.items() if examples}
     reference = _reference(results, arm)
@@ -60,18 +72,25 @@ def draw(results: Results) -> Drawing | None:
         "after the forecast start, with the median, the inner band and the 80 % band of the forecast.",
         caption=f"Test windows near the low end, the middle and the high end of the error ({kinds}), as recorded by "
         f"the run of {arm['arm']} with seed {run.seed}. Gaps are cells without an observation."
+        + more
         + (" Dashed: zero-shot on the same window, dotted its 80 % band." if overlaid else ""),
     )
 
 
 def _shown_arm(results: Results) -> tuple[Arm, Run] | None:
-    """The first LoRA arm with examples, or else any trained arm, zero-shot, and at last a baseline."""
+    """The first LoRA arm with examples, or else any trained arm, zero-shot, and at last a baseline.
+
+    Of many arms the adapted one with the lowest error goes first: the first in the list would be shown by chance.
+    """
 
     def rank(arm: Arm) -> int:
         method = arm.get("method")
         return 0 if method == "lora" else 1 if arm.get("trainable_parameters") else 3 if is_baseline(arm) else 2
 
-    for arm in sorted(results.summary["arms"], key=rank):
+    arms = sorted(results.summary["arms"], key=rank)
+    if len(arms) > MANY:
+        arms = [arm for arm in by_error(results.summary, arms) if is_adapted(arm)] + arms
+    for arm in arms:
         for run in results.runs_of(arm["arm"]):
             if run.examples:
                 return arm, run

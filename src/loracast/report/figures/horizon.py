@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from loracast.report.arms import MANY, chosen
 from loracast.report.figures.style import (
     Drawing,
     arm_handles,
@@ -15,6 +16,9 @@ from loracast.report.figures.style import (
     sample_sizes,
 )
 from loracast.report.results import Results, by_step, label_of, scored_signals
+
+MOST = 8
+"""Lines a panel where arms are many: they lie close together."""
 
 
 def draw(results: Results) -> Drawing | None:
@@ -30,22 +34,24 @@ def draw(results: Results) -> Drawing | None:
     step = (summary.get("windows") or {}).get("step_seconds") or (summary.get("data") or {}).get("grid_seconds")
     figure, grid = panels(len(signals), columns=columns_for(len(signals)), height=2.0)
     styles, drawn = arm_styles(summary), dict[str, None]()
+    arms, told = chosen(summary, MANY if len(summary["arms"]) <= MANY else MOST)
     steps = max(len(errors) for arm in summary["arms"] if (errors := by_step(arm, signals[0], "mae")) is not None)
     scale, unit = _unit(step, steps)
     for axes, signal in zip(grid, signals, strict=True):
-        for place, arm in enumerate(summary["arms"]):
+        for place, arm in enumerate(arms):
             errors = by_step(arm, signal, "mae")
             if errors is None:
                 continue
             style = styles[arm["arm"]]
             drawn[arm["arm"]] = None
             every = max(1, len(errors) // 5)
-            marked = (place * every // len(summary["arms"]), every)
+            marked = (place * every // len(arms), every)
             times = np.arange(1, len(errors) + 1) * scale
             axes.plot(times, errors, color=style.colour, ls=style.dash, marker=style.marker, markevery=marked, ms=3.4)
         panel_title(axes, label_of(summary, signal), len(signals))
         axes.set_ylabel(axis_label(summary, signal, "MAE"))
-        axes.set_ylim(bottom=0)
+        if not told:
+            axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
     handles, columns = arm_handles(styles, list(drawn))
     finish(figure, results, provenance(results), label=f"time ahead ({unit})", handles=handles, columns=columns)
@@ -55,7 +61,9 @@ def draw(results: Results) -> Drawing | None:
         figure=figure,
         alt=f"Mean absolute error against time ahead for {len(drawn)} arms, one panel for each of {len(signals)} "
         "signals.",
-        caption="Mean absolute error on observed test values, against the time ahead." + sample_sizes(summary, signals),
+        caption="Mean absolute error on observed test values, against the time ahead."
+        + (told and f" The axes do not begin at 0.{told}")
+        + sample_sizes(summary, signals),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from loracast.report.arms import MANY, chosen, is_scratch
 from loracast.report.figures.style import (
     DASHES,
     Drawing,
@@ -21,12 +22,33 @@ from loracast.report.results import Results, Run
 
 
 def draw(results: Results) -> Drawing | None:
-    """Training and validation loss of every trained arm with all its seeds; None where nothing was recorded."""
+    """Training and validation loss of the trained arms with all their seeds; None where nothing was recorded."""
     summary = results.summary
     runs = {arm["arm"]: _recorded(results, arm["arm"]) for arm in summary["arms"]}
     runs = {arm: found for arm, found in runs.items() if found}
     if not runs:
         return None
+    told = ""
+    if len(runs) > MANY:
+        arms, _ = chosen({**summary, "arms": [arm for arm in summary["arms"] if arm["arm"] in runs]})
+        told = (
+            f" {len(arms)} of {len(runs)} trained arms, as far as there is room: the best network from scratch, of "
+            "each backbone the best adapted arm and full fine-tuning, then the lowest errors; the others are on their "
+            "arms' pages."
+        )
+        runs = {arm["arm"]: runs[arm["arm"]] for arm in arms}
+    return _drawing(results, runs, told)
+
+
+def draw_arm(results: Results, arm: str) -> Drawing | None:
+    """The learning curves of all seeds of one arm; None where none was recorded."""
+    runs = _recorded(results, arm)
+    return _drawing(results, {arm: runs}, "") if runs else None
+
+
+def _drawing(results: Results, runs: dict[str, list[Run]], told: str) -> Drawing:
+    summary = results.summary
+    kinds = {is_scratch(arm) for arm in summary["arms"] if arm["arm"] in runs}
     backbones = {arm.get("backbone") for arm in summary["arms"] if arm["arm"] in runs}
     figure, grid = panels(len(runs), columns=columns_for(len(runs)), height=2.15, sharey=len(backbones) == 1)
     styles = arm_styles(summary)
@@ -52,9 +74,16 @@ def draw(results: Results) -> Drawing | None:
         alt=f"Training and validation loss against training step for {plural(len(runs), 'trained arm')}, one line a "
         "seed, with the kept step marked.",
         caption="Pale: training loss. Strong: validation loss, scored before the first step as well (step 0, open "
-        "circle). Star: the step that was kept; at step 0 training did not help and the pretrained weights were kept."
+        f"circle). Star: the step that was kept; at step 0 training did not help and {_start(kinds)} were kept."
+        + told
         + (f" {sizes[0].upper()}{sizes[1:]}." if sizes else ""),
     )
+
+
+def _start(kinds: set[bool]) -> str:
+    """What stands at step 0 of networks of which some, all or none are from scratch."""
+    names = {False: "the pretrained weights", True: "the random weights that networks from scratch start with"}
+    return " or ".join(names[kind] for kind in sorted(kinds))
 
 
 def _recorded(results: Results, arm: str) -> list[Run]:

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from loracast.report.arms import MANY, family_of
 from loracast.report.numbers import plural
 from loracast.report.results import Arm, Results, Summary, is_baseline, is_simulated, label_of, score, unit_of
 
@@ -52,7 +54,12 @@ RC: Any = {
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
-BASELINES = (("#8c8c8c", "-"), ("#666666", (0, (4, 1.5))), ("#9a9a9a", (0, (1.2, 1.2))), ("#555555", (0, (4, 1, 1, 1))))
+BASELINES = (
+    ("#8c8c8c", "-"), ("#666666", (0, (4, 1.5))), ("#9a9a9a", (0, (1.2, 1.2))), ("#555555", (0, (4, 1, 1, 1))),
+    ("#a8a8a8", (0, (6, 2))), ("#777777", (0, (2, 1))),
+)  # fmt: skip
+# P. Tol, "Colour Schemes" (technical note, 2021), muted: for methods beyond the first six.
+MORE = ("#882255", "#332288", "#999933", "#44AA99", "#AA4499", "#661100", "#5D6D7E", "#7CAE00")
 
 
 @dataclass(frozen=True)
@@ -65,16 +72,22 @@ class ArmStyle:
 
 
 def arm_styles(summary: Summary) -> dict[str, ArmStyle]:
-    """Greys for the naive floor, black for the first zero-shot, the colour-blind-safe palette for the others."""
+    """Greys for the baselines, black for the first zero-shot, the colour-blind-safe palette for the others.
+
+    Where arms are many, those of a method share a colour and those of a backbone a marker (`in_families`).
+    """
     styles: dict[str, ArmStyle] = {}
-    floors = others = 0
+    others = 0
     has_black = False
-    for arm in summary["arms"]:
-        if is_baseline(arm):
-            colour, dash = BASELINES[floors % len(BASELINES)]
-            styles[arm["arm"]] = ArmStyle(colour, "x+1|"[floors % 4], dash)
-            floors += 1
-        elif arm.get("method") == "zero-shot" and not has_black:
+    floors = [arm["arm"] for arm in summary["arms"] if is_baseline(arm)]
+    for place, name in enumerate(floors):
+        colour, dash = BASELINES[place % len(BASELINES)]
+        styles[name] = ArmStyle(colour, "x+1|2_"[place % 6], dash)
+    models = [arm for arm in summary["arms"] if not is_baseline(arm)]
+    if in_families(summary):
+        return {arm["arm"]: styles.get(arm["arm"]) or look for arm, look in _family_styles(summary, models)}
+    for arm in models:
+        if arm.get("method") == "zero-shot" and not has_black:
             styles[arm["arm"]] = ArmStyle("#000000", "D", "-")
             has_black = True
         else:
@@ -83,7 +96,48 @@ def arm_styles(summary: Summary) -> dict[str, ArmStyle]:
                 PALETTE[others % len(PALETTE)], MARKERS[others % len(MARKERS)], DASHES[turn % len(DASHES)]
             )
             others += 1
-    return styles
+    return {arm["arm"]: styles[arm["arm"]] for arm in summary["arms"]}
+
+
+def in_families(summary: Summary) -> bool:
+    """Whether arms are so many, and of so many kinds, that colours stand for methods and markers for backbones."""
+    models = [arm for arm in summary["arms"] if not is_baseline(arm)]
+    return len(models) > MANY and len({family_of(arm) for arm in models}) > 3
+
+
+def _family_styles(summary: Summary, models: Sequence[Arm]) -> list[tuple[Arm, ArmStyle]]:
+    """Every arm with a look: within a family, the further down the list, the paler and the more broken."""
+    colours, markers = method_colours(summary), backbone_markers(summary)
+    sizes = Counter(family_of(arm) for arm in models)
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for arm in summary["arms"]:
+        family = family_of(arm)
+        turn, size = seen[family], max(1, sizes[family])
+        seen[family] += 1
+        pale = paler(colours.get(family[0], "#000000"), 0.6 * turn / size)
+        found.append((arm, ArmStyle(pale, markers.get(family[1], "p"), DASHES[turn % len(DASHES)])))
+    return found
+
+
+def method_colours(summary: Summary) -> dict[str, str]:
+    """A colour a method, black for zero-shot; baselines have their greys."""
+    methods = dict.fromkeys(family_of(arm)[0] for arm in summary["arms"] if not is_baseline(arm))
+    methods.pop("zero-shot", None)
+    colours = (*PALETTE, *MORE)
+    return {"zero-shot": "#000000"} | {name: colours[place % len(colours)] for place, name in enumerate(methods)}
+
+
+def backbone_markers(summary: Summary) -> dict[str, str]:
+    """A marker a backbone."""
+    names = dict.fromkeys(str(arm["backbone"]) for arm in summary["arms"] if arm.get("backbone"))
+    return {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(names)}
+
+
+def paler(colour: str, share: float) -> str:
+    """A colour `#rrggbb` mixed with a share of white."""
+    parts = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)
 
 
 @dataclass(frozen=True)
@@ -202,3 +256,22 @@ def arm_handles(styles: dict[str, ArmStyle], arms: Sequence[str], *, lines: bool
     ]
     longest = max((len(arm) for arm in arms), default=1)
     return handles, max(1, min(len(arms), int(118 / (longest + 7))))
+
+
+def family_handles(summary: Summary, arms: Sequence[Arm]) -> tuple[list[Line2D], int]:
+    """The legend of many arms: colours for the methods and markers for the backbones that occur among `arms`."""
+    colours, markers = method_colours(summary), backbone_markers(summary)
+    styles = arm_styles(summary)
+    methods = dict.fromkeys(family_of(arm)[0] for arm in arms if not is_baseline(arm))
+    backbones = dict.fromkeys(str(arm["backbone"]) for arm in arms if arm.get("backbone"))
+    handles = [Line2D([], [], color=colours[name], ls="", marker="s", label=name) for name in methods]
+    handles += [
+        Line2D([], [], color="#777777", ls="", marker=markers[name], mfc="white", label=name) for name in backbones
+    ]
+    handles += [
+        Line2D([], [], color=styles[arm["arm"]].colour, ls="", marker=styles[arm["arm"]].marker, label=arm["arm"])
+        for arm in arms
+        if is_baseline(arm)
+    ]
+    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
+    return handles, max(1, min(len(handles), int(118 / (longest + 7))))
