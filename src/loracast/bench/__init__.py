@@ -72,7 +72,7 @@ def bench(
         rows[key] = {"backbone": key[0], "method": key[1], **_measured(arms[key], settings)}
         write_json(out, result | {"rows": list(rows.values())})
         left = (time.monotonic() - start) / number * (len(ahead) - number)
-        say(f"    {_outcome(rows[key])}" + (f"; about {duration(left)} left" if left else ""))
+        say(f"    {_outcome(rows[key])}" + (f" (about {duration(left)} left)" if left else ""))
     return result | {"rows": list(rows.values())}
 
 
@@ -146,4 +146,4 @@ def _outcome(row: dict[str, Any]) -> str:
     if row["status"] != "done":
         return f"{row['status']}: {row['reason']}"
     step = f"{moment(row['step_seconds']['median'])} a step, " if row["step_seconds"] else ""
-    return f"{step}{moment(row['forecast_milliseconds_per_window'] / 1000)} a forecast"
+    return f"{step}{moment(row['forecast_milliseconds_per_window'] / 1000)} a window's forecast"
