@@ -189,6 +189,18 @@ def test_a_misspelt_setting_is_named(vitals, tiny, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_unknown_tracker_is_refused_before_any_work(vitals, tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"No tracker 'comet'\. Trackers: mlflow, tensorboard, wandb"):
+        adapt(vitals, tmp_path / "a", tiny, track=["comet"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_adaptation_can_be_watched_beside_its_adapter(vitals, tiny, tmp_path):
+    adapt(vitals, tmp_path / "a", tiny, track=["tensorboard"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "tensorboard"]
+    assert [path.name for path in (tmp_path / "tensorboard").iterdir()] == ["a-tiny-t5-lora-r-2-seed-0"]
+
+
 def test_a_context_longer_than_the_backbone_takes_is_refused(vitals, tiny, tmp_path):
     with pytest.raises(BackboneError, match="longer than tiny-t5 takes"):
         adapt(vitals, tmp_path / "a", tiny, window={"context": 50, "horizon": 2})

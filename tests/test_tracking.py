@@ -13,6 +13,7 @@ from loracast.data.frame import patients_of
 from loracast.data.split import split_patients
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import ConfigError
+from loracast.files import write_json
 from loracast.series import Table
 from loracast.tracking import check_trackers, tracked
 
@@ -57,6 +58,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def follow(tiny: Path, windows: Windows, results: Path, *track: str, **more: Any) -> Any:
     folder = results / "runs" / "one" / "checkpoints"
+    write_json(results / "experiment.json", {"name": "sepsis-study"})
     return train(attached(tiny, "lora"), windows, folder, LOOP, track=track, results=results, **more)
 
 
@@ -74,7 +76,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def runs_of(results: Path) -> list[Any]:
     client = store(results)
-    found = client.get_experiment_by_name(results.name)
+    found = client.get_experiment_by_name("sepsis-study")
     return list(client.search_runs([found.experiment_id]))
 
 
@@ -130,6 +132,12 @@ def test_runs_gather_under_the_experiment_that_the_environment_names(tiny, windo
     assert {run.info.run_name for run in found} == {f"tiny-t5 lora r=2, seed {seed}" for seed in (0, 1)}
 
 
+def test_the_name_of_a_callers_own_folder_is_not_told(tiny, windows, tmp_path, files):
+    train(attached(tiny, "lora"), windows, tmp_path / "c", LOOP, track=["mlflow"], results=tmp_path / "jane-doe")
+    names = [found.name for found in store(tmp_path / "jane-doe").search_experiments()]
+    assert set(names) <= {"loracast", "Default"}
+
+
 def test_tensorboard_writes_beside_the_results_and_names_no_machine(tiny, windows, tmp_path):
     follow(tiny, windows, tmp_path / "sepsis", "tensorboard", run_name="arm one, seed 3")
     (file,) = (tmp_path / "sepsis" / "tensorboard" / "arm-one-seed-3").iterdir()
@@ -142,7 +150,7 @@ def test_tensorboard_writes_beside_the_results_and_names_no_machine(tiny, window
 
 def test_nothing_is_written_unless_asked_for(tiny, windows, tmp_path):
     follow(tiny, windows, tmp_path / "sepsis")
-    assert [path.name for path in (tmp_path / "sepsis").iterdir()] == ["runs"]
+    assert {path.name for path in (tmp_path / "sepsis").iterdir()} == {"experiment.json", "runs"}
 
 
 def test_the_same_numbers_come_out_whether_or_not_somebody_watches(tiny, windows, tmp_path, files):

@@ -42,7 +42,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def tracked(names: Sequence[str], results: Path, run: str, folder: Path, *, resume: bool = False) -> Iterator[None]:
-    """Let the trackers `names` follow the training in the block, as `run` of the experiment that `results` is.
+    """Let the trackers `names` follow the training in the block, as `run` of the experiment whose folder `results` is.
 
     `folder` remembers the run between an interruption and its resume. Only the main process is followed. Raises
     ConfigError as `check_trackers` does.
@@ -61,8 +61,14 @@ def tracked(names: Sequence[str], results: Path, run: str, folder: Path, *, resu
                 settings |= _mlflow(results)
             stack.enter_context(_environment(settings))
             if "mlflow" in names:
-                stack.enter_context(_mlflow_run(results.name, run, folder / RUN, resume=resume))
+                stack.enter_context(_mlflow_run(_experiment_of(results), run, folder / RUN, resume=resume))
         yield
+
+
+def _experiment_of(results: Path) -> str:
+    """The name of the experiment whose results folder this is; a folder of the caller's own stays unnamed."""
+    file = results / "experiment.json"
+    return str(read_json(file)["name"]) if file.is_file() else "loracast"
 
 
 @contextlib.contextmanager
@@ -92,7 +98,7 @@ def _mlflow(results: Path) -> dict[str, str]:
 
 def _wandb(results: Path) -> dict[str, str]:
     asked = {
-        "WANDB_PROJECT": results.name,
+        "WANDB_PROJECT": _experiment_of(results),
         "WANDB_DIR": str(results),
         "WANDB_DISABLE_CODE": "true",
         "WANDB_DISABLE_GIT": "true",
