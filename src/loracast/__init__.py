@@ -19,6 +19,9 @@ _HOME = {
     "evaluate_table": "loracast.steps",
     "read_experiment": "loracast.config",
     "run_experiment": "loracast.grid",
+    "sweep_ranks": "loracast.sweep",
+    "sweep_tables": "loracast.sweep",
+    "merge_adapter": "loracast.adapter",
     "write_report": "loracast.report",
     "LoracastError": "loracast.errors",
 }

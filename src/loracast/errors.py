@@ -5,7 +5,8 @@
     ├── ConfigError        what was asked for cannot be done: a setting, a name, a combination
     ├── BackboneError      a pretrained model cannot be loaded or does not fit the window
     ├── AdapterError       an adapter does not fit the backbone, or cannot be read
-    └── TrainingError      training cannot start, or did not do what its name says
+    ├── TrainingError      training cannot start, or did not do what its name says
+    └── BudgetError        the time that a caller has given is over: what was begun can be resumed
 
 Every message says what was given, what is allowed and what to do next. The command line prints it without a
 traceback and exits with 2; anything outside this tree is our own mistake and exits with 1.
@@ -34,3 +35,7 @@ class AdapterError(LoracastError):
 
 class TrainingError(LoracastError):
     """Training cannot start, or did not do what its name says."""
+
+
+class BudgetError(LoracastError):
+    """The time that a caller has given is over; what was begun can be resumed."""

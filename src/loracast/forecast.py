@@ -9,7 +9,7 @@ from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from loracast.backbones.base import Backbone, Rows
-from loracast.baselines.naive import BASELINES
+from loracast.baselines.naive import Baseline
 from loracast.config import ForecastSpec
 from loracast.data.windows import WindowSet
 from loracast.series import LEVELS, Forecast
@@ -28,24 +28,28 @@ class Batch:
     forecast: Forecast
 
 
-def naive(name: str) -> Forecaster:
-    """The baseline `name` as a forecaster."""
-    forecast = BASELINES[name].forecast
-    return lambda context, windows, _: forecast(context, windows.horizon, windows.season)
+def fitted(baseline: Baseline) -> Forecaster:
+    """A forecast that is fitted to each window alone, as a forecaster."""
+    return lambda context, windows, _: baseline.forecast(context, windows.horizon, windows.season)
 
 
-def pretrained(backbone: Backbone, spec: ForecastSpec) -> Forecaster:
-    """A backbone, adapted or not, as a forecaster; every batch continues one seeded stream of draws."""
+def pretrained(backbone: Backbone, spec: ForecastSpec, *, context: int | None = None) -> Forecaster:
+    """A backbone, adapted or not, as a forecaster; every batch continues one seeded stream of draws.
+
+    `context` is how many of a window's last context steps it sees, all of them if not given.
+    """
     generator = torch.Generator().manual_seed(spec.seed)
+    steps = context
 
     def forecast(context: Float[np.ndarray, "window context"], windows: WindowSet, rows: slice) -> Forecast:
+        seen = windows.seeing(steps)
         quantiles = backbone.forecast(
-            torch.from_numpy(context),
+            torch.from_numpy(context[:, -seen.context :]),
             windows.horizon,
             levels=LEVELS,
             samples=spec.samples,
             generator=generator,
-            rows=rows_of(windows, rows),
+            rows=rows_of(seen, rows),
         )
         return Forecast(quantiles.numpy())
 

@@ -5,7 +5,8 @@
 
 import os
 import shutil
-import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +15,57 @@ import torch
 from transformers import set_seed
 
 from loracast import adapter, costs
-from loracast.backbones import load_backbone
 from loracast.backbones.base import check_window
-from loracast.config import ArmSpec, ExperimentSpec, ForecastSpec, SplitSpec
+from loracast.baselines.naive import Baseline
+from loracast.config import ArmSpec, ExperimentSpec, SplitSpec
 from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import Windows, WindowSet
 from loracast.evaluate import Statistics, score_cells, summarise
 from loracast.files import write_json, written
-from loracast.forecast import Forecaster, forecast_batches, naive, pretrained
-from loracast.methods import METHODS, Attached, attach
+from loracast.forecast import Forecaster, fitted, forecast_batches, pretrained
+from loracast.methods import METHODS, attach
 from loracast.series import LEVELS
-from loracast.train import Curve, fit
+from loracast.shared import Shared
+from loracast.train import Curve, Say, fit
 
 CELLS = "cells.parquet"
+VALIDATION = "validation.parquet"
 QUANTILES = "quantiles.npy"
 
 UNTRAINED: dict[str, Any] = {
     "backbone": None,
+    "settings": {},
     "licence": None,
+    "base_sha256": None,
     "seed": 0,
     "trainable_parameters": 0,
     "total_parameters": 0,
     "train_seconds": 0.0,
+    "train_steps": 0,
+    "seconds_per_step": None,
     "forecast_seconds": 0.0,
     "peak_memory_bytes": 0,
+    "adapter_bytes": None,
     "best_step": None,
 }
 """What a result says of an arm that trained nothing, until something else is known."""
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a run is carried out; none of it changes its numbers.
+
+    `after_checkpoint` is called after each checkpoint and may raise to stop there; `track` names trackers, whose local
+    files lie under `results`, the folder of the experiment.
+    """
+
+    resume: bool = False
+    progress: bool = True
+    say: Say = print
+    after_checkpoint: Callable[[], None] | None = None
+    track: tuple[str, ...] = ()
+    results: Path | None = None
+    shared: Shared = field(default_factory=Shared)
 
 
 def signals_of(windows: WindowSet) -> dict[str, Signal]:
@@ -91,41 +116,59 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def run_baseline(name: str, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str) -> None:
-    """Score one naive forecast into `folder`."""
-    costs.reset_peak_memory()
+def run_baseline(
+    name: str, baseline: Baseline, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, conduct: Conduct
+) -> None:
+    """Score a forecast that is fitted to each window alone into `folder`."""
     facts = UNTRAINED | {"run_id": run_id, "arm": name, "method": "baseline"}
-    _finish(naive(name), windows, spec.forecast, folder, facts, progress=False)
+    _finish(lambda: fitted(baseline), windows, spec, folder, facts, conduct)
+
+
+def run_network(
+    name: str, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, conduct: Conduct, *, seed: int
+) -> None:
+    """Train a network from scratch on the training windows and score it into `folder`."""
+    from loracast.baselines.neural import fit_network
+
+    checkpoints = _checkpoints(folder, conduct)
+    with costs.metered() as cost:
+        trained = fit_network(
+            name,
+            windows,
+            spec.scratch,
+            checkpoints,
+            seed=seed,
+            resume=conduct.resume,
+            progress=conduct.progress,
+            after_checkpoint=conduct.after_checkpoint,
+        )
+    with written(folder / "network") as temporary:
+        temporary.mkdir(parents=True)
+        trained.save(temporary)
+    facts = {"run_id": run_id, "arm": name, "method": "scratch", "seed": seed}
+    facts |= {"trainable_parameters": trained.parameters, "total_parameters": trained.parameters}
+    facts |= _trained(trained.curve, cost, folder / "network", folder)
+    _finish(lambda: trained.forecaster, windows, spec, folder, UNTRAINED | facts, conduct)
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def run_arm(
-    arm: ArmSpec,
-    windows: Windows,
-    spec: ExperimentSpec,
-    folder: Path,
-    run_id: str,
-    *,
-    seed: int,
-    resume: bool = False,
-    progress: bool = True,
+    arm: ArmSpec, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, conduct: Conduct, *, seed: int
 ) -> None:
     """Run one arm with one seed into `folder`.
 
-    Checkpoints lie under `folder/checkpoints` until the run is done; `resume` continues from the last one.
+    Checkpoints lie under `folder/checkpoints` until the run is done; a resume continues from the last one.
     """
-    costs.reset_peak_memory()
-    checkpoints = folder / "checkpoints"
-    if not resume and checkpoints.exists():
-        shutil.rmtree(checkpoints)
-    backbone = load_backbone(arm.backbone, revision=arm.revision)
-    check_window(backbone.card, windows.meta["context"])
-    base = adapter.base_digest(backbone)
+    checkpoints = _checkpoints(folder, conduct)
+    backbone, base = conduct.shared.copy(arm.backbone, arm.revision)
+    check_window(backbone.card, arm.context or windows.meta["context"])
     # The low-rank factors start from torch's global state.
     set_seed(seed)
     attached = attach(backbone, arm)
     facts = UNTRAINED | {
         "run_id": run_id,
         "arm": arm.name,
+        "settings": arm.as_json(),
         "backbone": backbone.card.name,
         "method": arm.method,
         "seed": seed,
@@ -136,23 +179,56 @@ def run_arm(
         "total_parameters": backbone.card.parameters,
     }
     if METHODS[arm.method].trains:
-        curve = fit(
-            attached,
-            windows.train,
-            windows.validation,
-            spec.training,
-            checkpoints,
-            seed=seed,
-            resume=resume,
-            progress=progress,
-        )
-        facts |= {"train_seconds": curve.seconds, "best_step": curve.best_step}
-        write_json(folder / "learning.json", curve.as_json())
+        train = windows.train.of_patients(arm.patients, seed).seeing(arm.context)
+        with costs.metered() as cost:
+            curve = fit(
+                attached,
+                train,
+                windows.validation.seeing(arm.context),
+                spec.training,
+                checkpoints,
+                seed=seed,
+                resume=conduct.resume,
+                progress=conduct.progress,
+                say=conduct.say,
+                after_checkpoint=conduct.after_checkpoint,
+                track=conduct.track,
+                results=conduct.results,
+            )
         known = adapter_facts(windows, curve, seed, spec.split)
+        known["window"]["context"] = train.context
+        known["patients"]["train"] = len(np.unique(train.patient))
         adapter.save_adapter(attached, folder / "adapter", base=base, facts=known)
-    _finish(pretrained(backbone, spec.forecast), windows, spec.forecast, folder, facts, progress=progress)
+        facts |= _trained(curve, cost, folder / "adapter", folder) | {"train_patients": known["patients"]["train"]}
+    _finish(lambda: pretrained(backbone, spec.forecast, context=arm.context), windows, spec, folder, facts, conduct)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    _release(attached)
+    attached.trainable.clear()
+    if torch.cuda.is_available():  # give the GPU's memory back before the next run takes its own
+        torch.cuda.empty_cache()
+
+
+def _checkpoints(folder: Path, conduct: Conduct) -> Path:
+    checkpoints = folder / "checkpoints"
+    if not conduct.resume and checkpoints.exists():
+        shutil.rmtree(checkpoints)
+    return checkpoints
+
+
+def _trained(curve: Curve, cost: costs.Meter, saved: Path, folder: Path) -> dict[str, Any]:
+    """Write the learning curve; what a result says of the training behind it."""
+    write_json(folder / "learning.json", curve.as_json())
+    return {
+        "train_seconds": curve.seconds,
+        "train_steps": curve.steps,
+        "seconds_per_step": curve.seconds_per_step,
+        "best_step": curve.best_step,
+        "micro_batch": curve.micro_batch,
+        "accumulation": curve.accumulation,
+        "adapter_bytes": costs.folder_bytes(saved),
+        "energy_joules": cost.energy_joules,
+        "peak_memory_bytes": cost.peak_memory_bytes,
+        "peak_gpu_memory_bytes": cost.peak_gpu_memory_bytes,
+    }
 
 
 def adapter_facts(windows: Windows, curve: Curve, seed: int, split: SplitSpec) -> dict[str, Any]:
@@ -176,47 +252,39 @@ def adapter_facts(windows: Windows, curve: Curve, seed: int, split: SplitSpec) -
 
 
 def _finish(
-    forecaster: Forecaster,
+    forecaster: Callable[[], Forecaster],
     windows: Windows,
-    spec: ForecastSpec,
+    spec: ExperimentSpec,
     folder: Path,
-    facts: dict[str, Any],
-    *,
-    progress: bool,
+    facts: Mapping[str, Any],
+    conduct: Conduct,
 ) -> None:
-    """Forecast and score the test windows, and write the run's files, `result.json` last."""
+    """Forecast and score the test windows, and write the run's files, `result.json` last.
+
+    `forecaster` gives one whose draws begin anew, so that the test scores are the same whatever else is scored.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    with written(folder / QUANTILES) as temporary:
+    label, size = f"{facts['arm']}: forecast", spec.forecast.batch_size
+    with costs.metered() as cost, written(folder / QUANTILES) as temporary:
         statistics = score(
-            forecaster,
-            windows.test,
-            batch_size=spec.batch_size,
-            label=f"{facts['arm']}: forecast",
-            quantiles=temporary,
-            progress=progress,
+            forecaster(), windows.test, batch_size=size, label=label, quantiles=temporary, progress=conduct.progress
         )
-    seconds = time.monotonic() - start
     statistics.to_parquet(folder / CELLS)
-    memory = costs.peak_memory()
+    if spec.validation_scores:
+        side = score(forecaster(), windows.validation, batch_size=size, label=label, progress=conduct.progress)
+        side.to_parquet(folder / VALIDATION)
+    gpu = [peak for peak in (facts.get("peak_gpu_memory_bytes"), cost.peak_gpu_memory_bytes) if peak is not None]
     result = {
         **facts,
         "data": {key: windows.meta[key] for key in ("source", "simulated", "table_fingerprint", "split_fingerprint")},
         "windows": {key: windows.meta[key] for key in ("context", "horizon", "stride", "season", "joint", "counts")},
-        "forecast": spec.model_dump(mode="json"),
-        "forecast_seconds": seconds,
-        "forecast_milliseconds_per_window": 1000 * seconds / len(windows.test),
-        "peak_memory_bytes": memory["process"],
-        "peak_gpu_memory_bytes": memory["gpu"],
+        "forecast": spec.forecast.model_dump(mode="json"),
+        "forecast_seconds": cost.seconds,
+        "forecast_milliseconds_per_window": 1000 * cost.seconds / len(windows.test),
+        "peak_memory_bytes": max(facts["peak_memory_bytes"], cost.peak_memory_bytes),
+        "peak_gpu_memory_bytes": max(gpu, default=None),
         "hardware": costs.hardware(),
         "versions": costs.versions(),
         "scores": summarise([statistics]),
     }
     write_json(folder / "result.json", result)
-
-
-def _release(attached: Attached) -> None:
-    """Give the GPU's memory back before the next arm loads its own copy."""
-    attached.trainable.clear()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -36,10 +36,10 @@ def pattern_of(backbone: Backbone, sites: str) -> str:
     try:
         found = any(re.fullmatch(sites, name) for name in names)
     except re.error as error:
-        raise ConfigError(f"sites {sites!r} is not a regular expression: {error}. {_choice(names)}") from error
+        raise ConfigError(f"sites {sites!r} is not a regular expression: {error}. {_choice(backbone)}") from error
     if not found:
-        raise ConfigError(f"sites {sites!r} is no known set and matches no module of {backbone.card.name}. "
-                          f"{_choice(names)}")  # fmt: skip
+        matches = f"sites {sites!r} is no known set and matches no module of {backbone.card.name}."
+        raise ConfigError(f"{matches} {_choice(backbone)}")
     return sites
 
 
@@ -48,6 +48,6 @@ def modules_at(backbone: Backbone, pattern: str) -> dict[str, nn.Module]:
     return {name: module for name, module in backbone.net.named_modules() if re.fullmatch(pattern, name)}
 
 
-def _choice(names: list[str]) -> str:
-    example = next((name for name in names if re.search(r"\.\d+\..*\.", name)), names[-1])
+def _choice(backbone: Backbone) -> str:
+    example = next(iter(modules_at(backbone, backbone.sites.attention)))
     return f"Known: {', '.join(NAMED)}; or a regular expression of full names such as {example}."

@@ -26,11 +26,11 @@ from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import AdapterError, ConfigError
 from loracast.evaluate import Statistics
 from loracast.files import digest, read_json, write_json, written
-from loracast.forecast import Forecaster, naive, pretrained
+from loracast.forecast import Forecaster, fitted, pretrained
 from loracast.methods import METHODS, attach, method_named
 from loracast.run import UNTRAINED, adapter_facts, score
 from loracast.series import LEVELS, Table
-from loracast.summary import arm_entry, facts_of
+from loracast.summary import arm_entry, facts_of, with_best
 from loracast.tracking import check_trackers
 from loracast.train import Say, fit
 
@@ -207,8 +207,8 @@ def evaluate_table(
             results[name] = UNTRAINED | facts
             statistics[name] = [score(forecaster, windows.test, batch_size=size, label=name, progress=progress)]
 
-        for name in BASELINES:
-            add(name, naive(name), {"arm": name, "backbone": None, "method": "baseline"})
+        for name, baseline in BASELINES.items():
+            add(name, fitted(baseline), {"arm": name, "backbone": None, "method": "baseline"})
         base = load_backbone(backbone, revision=revision)
         check_window(base.card, windows.meta["context"])
         own = {"backbone": base.card.name, "total_parameters": base.card.parameters, "licence": base.card.licence}
@@ -224,10 +224,13 @@ def evaluate_table(
             foreign = {card["data"]["table_fingerprint"] for card in cards.values()} - {opened.fingerprint}
             summary["adapters_of_other_tables"] = bool(foreign)
         sides = windows.patients()
-    summary["arms"] = [
-        arm_entry(name, [found], statistics, zero_shot if found["backbone"] else None)
-        for name, found in results.items()
-    ]
+    summary["arms"] = with_best(
+        [
+            arm_entry(name, [found], statistics, {"zero-shot": zero_shot} if found["backbone"] else {})
+            for name, found in results.items()
+        ],
+        statistics,
+    )
     return {**summary, "checks": run_checks(summary, splits=sides)}
 
 

@@ -1,6 +1,6 @@
 """All runs of an experiment, laid side by side: `summary.json` and the examples that the report draws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from loracast.run import CELLS, QUANTILES, signals_of
 from loracast.series import LEVELS
 
 if TYPE_CHECKING:
-    from loracast.grid import Run
+    from loracast.runs import Run
 
 KINDS = {"best": 0.05, "typical": 0.5, "worst": 0.95}  # the quantile of the windows' errors that stands for each
 
@@ -78,8 +78,43 @@ def arms_of(runs: Sequence[tuple[str, Path]]) -> list[dict[str, Any]]:
     results = {name: [read_json(folder / "result.json") for folder in paths] for name, paths in folders.items()}
     _refuse_changed_weights([result for found in results.values() for result in found])
     statistics = {name: [Statistics.from_parquet(path / CELLS) for path in paths] for name, paths in folders.items()}
-    zero_shot = {found[0]["backbone"]: n for n, found in results.items() if found[0]["method"] == "zero-shot"}
-    return [arm_entry(name, results[name], statistics, zero_shot.get(results[name][0]["backbone"])) for name in folders]
+    entries = [arm_entry(name, results[name], statistics, references_of(results[name][0], results)) for name in folders]
+    return with_best(entries, statistics)
+
+
+def references_of(first: Mapping[str, Any], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """The arms that an arm is held against: zero-shot and full fine-tuning of the same backbone on the same terms."""
+    found: dict[str, str] = {}
+    if first["backbone"] is None:
+        return found
+    for name, others in results.items():
+        for method, terms in (("zero-shot", ("context",)), ("full", ("context", "patients"))):
+            asked = [{key: one["settings"].get(key) for key in terms} for one in (first, others[0])]
+            same = others[0]["backbone"] == first["backbone"] and asked[0] == asked[1]
+            if same and others[0]["method"] == method:
+                found.setdefault(method, name)
+    return found
+
+
+def with_best(
+    entries: Sequence[dict[str, Any]], statistics: Mapping[str, Sequence[Statistics]]
+) -> list[dict[str, Any]]:
+    """The entries, each with its paired difference to the arm that errs least on a signal.
+
+    The best is chosen on the same windows, which favours it: an arm that is not shown worse is so by right.
+    """
+    best: dict[str, str] = {}
+    for signal in entries[0]["scores"]:
+        scored = {e["arm"]: e["scores"][signal]["mae"] for e in entries if e["scores"][signal]["mae"] is not None}
+        if scored:
+            best[signal] = min(scored, key=lambda name: scored[name])
+    compared = []
+    for entry in entries:
+        against = {
+            name: compare(statistics[entry["arm"]], statistics[name], against=name) for name in set(best.values())
+        }
+        compared.append({**entry, "vs_best": {s: {"reference": name, **against[name][s]} for s, name in best.items()}})
+    return compared
 
 
 def _refuse_changed_weights(results: Sequence[dict[str, Any]]) -> None:
@@ -95,28 +130,58 @@ def _refuse_changed_weights(results: Sequence[dict[str, Any]]) -> None:
 
 
 def arm_entry(
-    name: str, results: Sequence[dict[str, Any]], statistics: dict[str, list[Statistics]], zero_shot: str | None
+    name: str,
+    results: Sequence[dict[str, Any]],
+    statistics: Mapping[str, Sequence[Statistics]],
+    references: Mapping[str, str],
 ) -> dict[str, Any]:
-    """An arm's place in the summary; times are means and memory is the most over its seeds."""
+    """An arm's place in the summary; times are means and memory is the most over its seeds.
+
+    `references` names its zero-shot and its full fine-tuning, where there are any.
+    """
     first = results[0]
+
+    def against(method: str) -> dict[str, Any] | None:
+        other = references.get(method)
+        # An arm is compared with its zero-shot even if it is that: the report tells it by the method.
+        if other is None or (method == "full" and other == name):
+            return None
+        return compare(statistics[name], statistics[other], against=method.replace("full", "full fine-tuning"))
+
     return {
         "arm": name,
-        "backbone": first["backbone"],
-        "method": first["method"],
-        "licence": first["licence"],
+        **{key: first.get(key) for key in ("backbone", "method", "settings", "licence", "hardware")},
         "seeds": [result["seed"] for result in results],
-        "trainable_parameters": first["trainable_parameters"],
-        "total_parameters": first["total_parameters"],
-        "train_seconds": float(np.mean([result["train_seconds"] for result in results])),
-        "forecast_seconds": float(np.mean([result["forecast_seconds"] for result in results])),
-        "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
+        **{key: first.get(key) for key in ("trainable_parameters", "total_parameters", "train_patients")},
+        **{key: _mean(results, key) for key in MEANS},
+        **{key: max((r[key] for r in results if r.get(key) is not None), default=None) for key in MOST},
         "best_step": [result["best_step"] for result in results],
+        "accumulation": first.get("accumulation"),
         "scores": summarise(statistics[name]),
-        "vs_zero_shot": None if zero_shot is None else compare(statistics[name], statistics[zero_shot]),
+        "vs_zero_shot": against("zero-shot"),
+        "vs_full": against("full"),
         "vs_naive": None
-        if first["method"] == "baseline"
+        if name in BASELINES
         else compare_to_best(statistics[name], {floor: statistics[floor] for floor in BASELINES}),
     }
+
+
+MEANS = (
+    "train_seconds",
+    "train_steps",
+    "seconds_per_step",
+    "energy_joules",
+    "forecast_seconds",
+    "forecast_milliseconds_per_window",
+    "adapter_bytes",
+)
+MOST = ("peak_memory_bytes", "peak_gpu_memory_bytes")
+
+
+def _mean(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """The mean over the runs that know the number; None where none does."""
+    known = [float(result[key]) for result in results if result.get(key) is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _reference(runs: Sequence["Run"]) -> Path:

@@ -35,7 +35,7 @@ def last_value(context: Context, horizon: int, season: int = 1) -> Forecast:
     observed value nothing can be estimated and the interval has no width. `season` is not used.
     """
     del season
-    return _forecast(*_last(_checked(context, horizon), horizon))
+    return _forecast(*_last(checked(context, horizon), horizon))
 
 
 def seasonal_naive(context: Context, horizon: int, season: int) -> Forecast:
@@ -49,7 +49,7 @@ def seasonal_naive(context: Context, horizon: int, season: int) -> Forecast:
     """
     if season < 1:
         raise ConfigError(f"season is {season} steps: give at least 1 (which is the last value).")
-    values = _checked(context, horizon)
+    values = checked(context, horizon)
     if season == 1:
         return _forecast(*_last(values, horizon))
     point, deviation = _carried(values, horizon, season)
@@ -65,7 +65,7 @@ def context_mean(context: Context, horizon: int, season: int = 1) -> Forecast:
     With one observed value the interval has no width. `season` is not used.
     """
     del season
-    values = _checked(context, horizon)
+    values = checked(context, horizon)
     observed = (~np.isnan(values)).sum(axis=1, keepdims=True)
     point = np.broadcast_to(np.nanmean(values, axis=1, keepdims=True), (len(values), horizon))
     deviation = np.broadcast_to(_spread(values) * np.sqrt(1 + 1 / observed), (len(values), horizon))
@@ -79,7 +79,7 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def _checked(context: Context, horizon: int) -> Context:
+def checked(context: Context, horizon: int) -> Context:
     """The context in double precision; raises DataError where a window has nothing to forecast from."""
     if horizon < 1:
         raise ConfigError(f"horizon is {horizon} steps: give at least 1.")

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from loracast.baselines.extra import needed
 from loracast.baselines.naive import Baseline, Context, last_value
-from loracast.baselines.naive import _checked as checked
+from loracast.baselines.naive import checked as checked
 from loracast.errors import ConfigError
 from loracast.series import LEVELS, Forecast
 

@@ -127,6 +127,19 @@ class WindowSet:
             chosen = np.concatenate([every[self.group(int(i))] for i in chosen])
         return self.rows(chosen)
 
+    def of_patients(self, share: float, seed: int) -> "WindowSet":
+        """The windows of a seeded share of the patients, one at least; a smaller share is part of a larger one."""
+        patients = np.random.default_rng(seed).permutation(np.unique(self.patient))
+        if share == 1:
+            return self
+        return self.rows(np.flatnonzero(np.isin(self.patient, patients[: max(1, round(share * len(patients)))])))
+
+    def seeing(self, context: int | None) -> "WindowSet":
+        """The same windows to one who sees the last `context` steps before the horizon; all of them for None."""
+        skipped = 0 if context is None else self.context - context
+        index = self.index + skipped * np.array([1, 0, 0, self.step_seconds])
+        return self if skipped == 0 else replace(self, index=index, context=self.context - skipped)
+
     def rows(self, chosen: Int[np.ndarray, " chosen"]) -> "WindowSet":
         """The windows with these positions."""
         return replace(self, index=np.asarray(self.index[chosen]))

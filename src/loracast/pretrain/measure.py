@@ -10,7 +10,7 @@ from loracast.baselines.naive import BASELINES
 from loracast.config import ForecastSpec
 from loracast.data.windows import WindowSet
 from loracast.evaluate import summarise
-from loracast.forecast import naive, pretrained
+from loracast.forecast import fitted, pretrained
 from loracast.metrics import mase
 from loracast.pretrain import corpora
 from loracast.run import score
@@ -67,7 +67,7 @@ def synthetic_scores(
 def window_scores(backbone: Backbone, windows: WindowSet, spec: ForecastSpec | None = None) -> dict[str, Any]:
     """Scores by signal of zero-shot and of the naive floor on the same windows."""
     spec = spec or ForecastSpec()
-    arms = {"zero-shot": pretrained(backbone, spec), **{name: naive(name) for name in BASELINES}}
+    arms = {"zero-shot": pretrained(backbone, spec), **{name: fitted(baseline) for name, baseline in BASELINES.items()}}
     found = {
         name: summarise([score(forecaster, windows, batch_size=spec.batch_size, label=name)])
         for name, forecaster in arms.items()

@@ -1,0 +1,228 @@
+"""The single steps: what there is, what it trains, adapt, forecast, evaluate, merge, pretrain."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loracast.cli.app import (
+    Alpha,
+    AsJson,
+    BackboneName,
+    BlockSize,
+    FolderOut,
+    Frequencies,
+    Joint,
+    LearningRate,
+    LongTable,
+    MethodName,
+    Rank,
+    Seed,
+    SitesName,
+    TableOut,
+    Track,
+    app,
+)
+from loracast.terminal import not_itself, say, show
+
+
+@app.command()
+def backbones(as_json: AsJson = False) -> None:
+    """List what can be adapted. Sizes, licences, and whether the weights are here; offline.
+
+    Example: loracast backbones
+    """
+    from loracast.backbones.catalogue import catalogue, catalogue_table
+
+    rows = catalogue()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        show(catalogue_table(rows))
+
+
+@app.command()
+def methods(
+    backbone: Annotated[
+        str | None, typer.Option(help="Known name, name on the Hub, or folder; one of each family if not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List how a backbone can be tuned. What works where, with trained numbers; offline.
+
+    Example: loracast methods --backbone chronos-t5-tiny
+    """
+    from loracast.backbones.catalogue import methods_of, methods_table
+
+    rows = methods_of(backbone)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        show(methods_table(rows))
+
+
+@app.command()
+def params(
+    backbone: BackboneName,
+    method: MethodName = "lora",
+    rank: Rank = None,
+    alpha: Alpha = 16,
+    sites: SitesName = None,
+    frequencies: Frequencies = None,
+    block_size: BlockSize = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count what a method trains. Offline, from built-in architecture sizes.
+
+    Example: loracast params --backbone chronos-t5-base --method lora --rank 2
+    Example: loracast params --backbone chronos-t5-tiny --method fourierft --sites qv --frequencies 100
+    """
+    from loracast.backbones.catalogue import trained_numbers, trained_table
+    from loracast.config import ArmSpec, parse
+
+    asked = {"backbone": backbone, "method": method, "rank": rank, "alpha": alpha}
+    asked |= {"sites": sites, "frequencies": frequencies, "block_size": block_size}
+    row = trained_numbers(parse(ArmSpec, asked, "The command"))
+    if as_json:
+        print(json.dumps(row))
+    else:
+        show(trained_table(row))
+
+
+@app.command()
+def adapt(
+    table: LongTable,
+    out: FolderOut,
+    backbone: BackboneName = "chronos-t5-nano",
+    method: MethodName = "lora",
+    rank: Rank = None,
+    alpha: Alpha = 16,
+    sites: SitesName = None,
+    frequencies: Frequencies = None,
+    block_size: BlockSize = None,
+    learning_rate: LearningRate = None,
+    context: Annotated[int | None, typer.Option(help="Steps seen; by the grid if not given.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Steps forecast; by the grid if not given.")] = None,
+    joint: Joint = False,
+    steps: Annotated[int, typer.Option(help="Most optimizer steps.")] = 500,
+    batch_size: Annotated[int, typer.Option(help="Windows a step; under torchrun of all processes together.")] = 32,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    track: Track = None,
+) -> None:
+    """Adapt a backbone to your own series. The adapter is a folder that PEFT loads too.
+
+    Example: loracast adapt vitals.parquet --method lora --rank 2 --out adapter
+    Example: torchrun --nproc-per-node 2 -m loracast adapt vitals.parquet --out adapter
+    """
+    from loracast.steps import adapt_table
+
+    card = adapt_table(
+        table,
+        out,
+        arm={"backbone": backbone, "method": method, "rank": rank, "alpha": alpha, "sites": sites}
+        | {"frequencies": frequencies, "block_size": block_size, "learning_rate": learning_rate},
+        window={"context": context, "horizon": horizon, "joint": joint or None},
+        training={"steps": steps, "batch_size": batch_size},
+        seed=seed,
+        resume=resume,
+        track=track or (),
+    )
+    print(
+        f"Trained {card['trainable_parameters']:,} numbers; validation loss {card['validation_loss_at_start']:.4f} → "
+        f"{card['validation_loss']:.4f} (kept step {card['best_step']}). Adapter: {out}"
+    )
+
+
+@app.command()
+def forecast(
+    table: LongTable,
+    out: TableOut,
+    adapter: Annotated[Path | None, typer.Option(help="Adapter folder; the bare backbone if not given.")] = None,
+    backbone: BackboneName = "chronos-t5-nano",
+    context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Steps forecast; the adapter's or by the grid.")] = None,
+    joint: Joint = False,
+    samples: Annotated[int, typer.Option(help="Sample paths a series.")] = 20,
+    seed: Seed = 0,
+) -> None:
+    """Forecast what follows every series. Quantiles, as a Parquet table.
+
+    Example: loracast forecast vitals.parquet --adapter adapter --out forecast.parquet
+    """
+    from loracast.steps import forecast_table
+
+    not_itself(table, out)
+    count = forecast_table(
+        table,
+        out,
+        adapter=adapter,
+        backbone=backbone,
+        window={"context": context, "horizon": horizon, "joint": joint or None},
+        forecasting={"samples": samples, "seed": seed},
+    )
+    print(f"Forecast {count} series. Quantiles: {out}")
+
+
+@app.command()
+def evaluate(
+    table: LongTable,
+    adapter: Annotated[list[Path] | None, typer.Option(help="Adapter folders to score (repeat the option).")] = None,
+    backbone: BackboneName = "chronos-t5-nano",
+    context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Steps forecast; the adapter's or by the grid.")] = None,
+    joint: Joint = False,
+    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the patient split; adapters bring their own.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score adapters on the test patients. Beside zero-shot and the naive floor.
+
+    Example: loracast evaluate vitals.parquet --adapter adapter
+    """
+    from loracast.report.tables import result_table
+    from loracast.steps import evaluate_table
+
+    summary = evaluate_table(
+        table,
+        adapters=adapter or [],
+        backbone=backbone,
+        window={"context": context, "horizon": horizon, "joint": joint or None},
+        forecasting={"samples": samples},
+        split_seed=seed,
+    )
+    if as_json:
+        print(json.dumps(summary, indent=2))
+    else:
+        show(result_table(summary))
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Adapter folder that `adapt` or `run` wrote.")],
+    out: FolderOut,
+    backbone: Annotated[str | None, typer.Option(help="Folder of the base, where the adapter cannot find it.")] = None,
+) -> None:
+    """Fold an adapter into its backbone. A folder that needs no PEFT and forecasts the same.
+
+    Example: loracast merge adapter --out merged && loracast forecast vitals.parquet --backbone merged --out f.parquet
+    """
+    from loracast.adapter import merge_adapter
+
+    print(f"Wrote {merge_adapter(adapter, out, backbone=backbone)}")
+
+
+@app.command()
+def pretrain(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A packaged recipe (chronos-t5-nano) or a .toml.")],
+    out: FolderOut,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+) -> None:
+    """Train a nano backbone from nothing. On synthetic series; scores it and writes its model card.
+
+    Example: loracast pretrain chronos-t5-nano --out nano --resume
+    """
+    from loracast.pretrain import pretrain_backbone
+
+    print(f"Weights and model card: {pretrain_backbone(recipe, out, resume=resume, say=say)}")

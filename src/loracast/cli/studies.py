@@ -1,0 +1,268 @@
+"""Commands of many runs: an experiment, a sweep, a demo, a bench; where they stand, and their report."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from loracast.cli.app import (
+    Address,
+    Alpha,
+    AsJson,
+    BackboneName,
+    Cpus,
+    EngineName,
+    FolderOut,
+    Gpus,
+    Jobs,
+    Joint,
+    MaxHours,
+    MethodName,
+    ResultsOut,
+    Resume,
+    SitesName,
+    Track,
+    app,
+    names_in,
+    whole_numbers,
+)
+from loracast.terminal import say, show
+
+
+@app.command()
+def run(
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="A .toml, e.g. experiments/mimic3-demo.toml.")
+    ],
+    out: ResultsOut = None,
+    data: Annotated[Path | None, typer.Option(help="Where the data lie, instead of the TOML's path.")] = None,
+    backbones: Annotated[
+        str | None, typer.Option(help="Which set of backbones of the TOML, e.g. released; the first by default.")
+    ] = None,
+    resume: Resume = False,
+    jobs: Jobs = 1,
+    engine: EngineName = "processes",
+    address: Address = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = 0,
+    max_hours: MaxHours = None,
+    track: Track = None,
+) -> None:
+    """Run an experiment: data × arms × seeds. All on the same windows; finished runs are skipped.
+
+    Example: loracast run experiments/mimic3-demo.toml --out results/mimic3-demo
+    Example: loracast run experiments/cross-model.toml --backbones released --jobs 2 --max-hours 8 --resume
+    Example: loracast run experiments/cross-model.toml --engine ray --address auto --gpus 1
+    """
+    from loracast.config import read_experiment
+
+    # Before torch is loaded: a misspelt key is told at once.
+    spec = read_experiment(experiment, data=data, backbones=backbones)
+    from loracast.grid import run_experiment
+
+    plan = _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
+    folder = out or Path("runs") / spec.name
+    summary = run_experiment(
+        spec,
+        folder,
+        resume=resume,
+        say=say,
+        command=f"loracast run {experiment.name}" + (f" --backbones {backbones}" if backbones else ""),
+        plan=plan,
+    )
+    _print_summary(folder, summary)
+
+
+def _plan(
+    jobs: int,
+    engine: str,
+    address: str | None,
+    *,
+    cpus: float,
+    gpus: float,
+    max_hours: float | None,
+    track: list[str] | None,
+) -> Any:
+    from loracast.engines import Plan
+
+    return Plan(jobs, engine, address, cpus, gpus, max_hours, tuple(track or ()))  # type: ignore[arg-type]  # checked
+
+
+sweep_app = typer.Typer(no_args_is_help=True, help="Find where more of something stops paying.")
+app.add_typer(sweep_app, name="sweep")
+
+
+@sweep_app.command("ranks")
+def sweep_ranks(
+    backbone: BackboneName,
+    data: Annotated[list[Path], typer.Option(help="A long table that `loracast data …` wrote (repeat the option).")],
+    out: FolderOut = Path("runs/ranks"),
+    method: MethodName = "lora",
+    ranks: Annotated[
+        str | None, typer.Option(help="Comma-separated; 1,2,4,…,64 as far as the backbone allows.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many training seeds.")] = 5,
+    sites: SitesName = None,
+    alpha: Alpha = 16,
+    alpha_per_rank: Annotated[
+        float | None, typer.Option(help="Alpha = this times the rank, instead of --alpha.")
+    ] = None,
+    full: Annotated[bool, typer.Option(help="Full fine-tuning beside the ranks.")] = True,
+    context: Annotated[int | None, typer.Option(help="Steps seen; by the grid if not given.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Steps forecast; by the grid if not given.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Steps between two windows; the horizon if not given.")] = None,
+    joint: Joint = False,
+    steps: Annotated[int, typer.Option(help="Most optimizer steps.")] = 500,
+    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 20,
+    split_seed: Annotated[int, typer.Option(help="Seed of the patient split.")] = 0,
+    resume: Resume = False,
+    jobs: Jobs = 1,
+    engine: EngineName = "processes",
+    address: Address = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = 0,
+    max_hours: MaxHours = None,
+    track: Track = None,
+) -> None:
+    """Find the smallest rank that suffices. Decided on validation patients, reported on test patients.
+
+    Example: loracast sweep ranks --backbone chronos-t5-nano --data vitals.parquet --ranks 1,2,4,8 --out ranks
+    Example: loracast sweep ranks --backbone moirai-nano --data icu.parquet --data cgm.parquet --jobs 2 --out ranks
+    """
+    from loracast.sweep import relation_table, sweep_tables, threshold_table
+    from loracast.sweep import sweep_ranks as sweep_table
+
+    window = {"context": context, "horizon": horizon, "stride": stride, "joint": joint or None}
+    settings = {
+        "backbone": backbone,
+        "method": method,
+        "ranks": whole_numbers(ranks) if ranks else None,
+        "seeds": seeds,
+        "sites": sites,
+        "alpha": alpha,
+        "alpha_per_rank": alpha_per_rank,
+        "full": full,
+        "window": {key: value for key, value in window.items() if value is not None},
+        "training": {"steps": steps},
+        "forecasting": {"samples": samples},
+        "split": {"seed": split_seed},
+        "plan": _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track),
+        "resume": resume,
+        "say": say,
+        "command": f"loracast sweep ranks --backbone {backbone} --method {method} --seeds {seeds}",
+    }
+    if len(data) == 1:
+        sweeps, relation = {out: sweep_table(data[0], out, **settings)}, None
+    else:
+        found = sweep_tables(data, out, **settings)
+        sweeps = dict(zip((out / table.stem for table in data), found["sweeps"], strict=True))
+        relation = found["relation"]
+    for folder, sweep in sweeps.items():
+        _draw(folder)
+        show(threshold_table(sweep))
+        for note in sweep["notes"]:
+            print(note)
+        print(f"Report: {folder / 'report.html'}\n")
+    if relation is not None:
+        show(relation_table(relation))
+
+
+@app.command()
+def bench(
+    out: Annotated[Path, typer.Option("--out", help="The .json file to write.")] = Path("bench.json"),
+    backbones: Annotated[str | None, typer.Option(help="Comma-separated; all whose weights are here.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated; all.")] = None,
+    steps: Annotated[int, typer.Option(help="Training steps that are timed.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Windows a step.")] = 32,
+    context: Annotated[int, typer.Option(help="Steps seen.")] = 72,
+    horizon: Annotated[int, typer.Option(help="Steps forecast.")] = 36,
+    windows: Annotated[int, typer.Option(help="Windows that are forecast.")] = 64,
+    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 20,
+    resume: Resume = False,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Lay this file of another machine beside it (repeat the option).")
+    ] = None,
+) -> None:
+    """Measure what each method costs on this machine. Time, memory, bytes, energy; synthetic windows, one file.
+
+    Example: loracast bench --backbones chronos-t5-nano --methods full,lora --out bench.json
+    Example: loracast bench --out here.json --beside there.json
+    """
+    from loracast.bench import bench as measure
+    from loracast.bench import bench_table, side_by_side
+
+    result = measure(
+        names_in(backbones) if backbones else None,
+        names_in(methods) if methods else None,
+        steps=steps,
+        batch_size=batch_size,
+        context=context,
+        horizon=horizon,
+        windows=windows,
+        samples=samples,
+        out=out,
+        resume=resume,
+        say=say,
+    )
+    show(side_by_side([out, *beside]) if beside else bench_table(result))
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results folder of `loracast run` or `sweep`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say how far an experiment is. Each run in order: done, failed and why, half-trained, waiting.
+
+    Example: loracast status results/mimic3-demo
+    """
+    from loracast.runs import status_of, status_table
+
+    rows = status_of(folder)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        show(status_table(rows))
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results folder of `loracast run`.")]) -> None:
+    """Print an experiment's table and draw its report. Writes report.html and figures.
+
+    Example: loracast report results/mimic3-demo
+    """
+    from loracast.report import read_summary
+
+    _print_summary(folder, read_summary(folder))
+
+
+@app.command()
+def demo(out: FolderOut = Path("demo")) -> None:
+    """Show the whole path in three minutes. Simulate, read, split, adapt, compare, report.
+
+    Example: loracast demo --out demo
+    """
+    from loracast.demo import DEMO
+    from loracast.grid import run_experiment
+
+    _print_summary(out, run_experiment(DEMO, out, resume=True, say=say, command="loracast demo"))
+
+
+def _draw(folder: Path) -> Path:
+    from loracast.report import write_report
+
+    say("Writing the report")
+    return write_report(folder)
+
+
+def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
+    from loracast.report.tables import result_table
+
+    page = _draw(folder)
+    show(result_table(summary))
+    for arm in summary["arms"]:
+        for verdict in (arm["vs_zero_shot"] or {}).values():
+            if not arm["arm"].endswith("zero-shot"):
+                print(f"{arm['arm']}: {verdict['sentence']}")
+    print(f"\nReport: {page}")
