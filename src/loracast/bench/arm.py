@@ -172,7 +172,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     except LoracastError as error:
         return {"status": "refused", "reason": str(error)}
     except Exception as error:
-        # Whatever it is, it is the answer for this arm; the traceback goes where the parent keeps it.
+        # Whatever it is, it is the answer for this arm, and the next may be fine.
         return {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
 
 

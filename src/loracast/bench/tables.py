@@ -9,7 +9,7 @@ from rich.table import Table
 
 from loracast.bench.settings import read_bench
 from loracast.errors import ConfigError
-from loracast.report.numbers import ABSENT, count, energy, memory, moment, number, size
+from loracast.report.numbers import ABSENT, count, energy, memory, moment, number, plural, size
 
 Row = dict[str, Any]
 
@@ -126,7 +126,9 @@ def _memory(row: Row) -> str:
 
 def _machine(result: dict[str, Any]) -> str:
     hardware = result["hardware"]
-    parts = [f"{hardware['processor']}, {hardware['torch_threads']} threads of {hardware['logical_cores']}"]
+    parts = [
+        f"{hardware['processor']}, {plural(hardware['torch_threads'], 'thread')} on {hardware['logical_cores']} cores"
+    ]
     if hardware["gpu"]:
         parts.append(f"{hardware['gpu']} ({memory(hardware['gpu_memory_bytes'])})")
     return "; ".join([*parts, hardware["dtype"], f"torch {result['versions']['torch']}"])
