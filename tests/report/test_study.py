@@ -13,6 +13,7 @@ import pytest
 
 from loracast.report import figures, write_report
 from loracast.report.arms import MANY, chosen, missing_of, slugs_of
+from loracast.report.compared import missing_section
 from loracast.report.exports import SCORES, latex_text, write_tables
 from loracast.report.figures import costs, fans, forest, heatmap, horizon, learning, paired, pareto, ranks
 from loracast.report.figures.style import RC, arm_styles
@@ -114,7 +115,7 @@ def test_the_rank_figure_marks_each_threshold_on_an_axis_of_doublings(study: Res
     assert "flagged for overfitting" in drawing.caption
 
 
-@pytest.mark.parametrize("left_out", ["full", "zero_shot", "thresholds", "series", "rule", "windows"])
+@pytest.mark.parametrize("left_out", ["full", "zero_shot", "thresholds", "series", "rule", "windows", "notes"])
 def test_a_sweep_without_a_piece_is_still_drawn_and_written(tmp_path: Path, left_out: str) -> None:
     sweep = sweep_of((1, 4, 16))
     sweep[left_out] = None
@@ -319,6 +320,7 @@ def test_the_sweep_has_a_section_with_thresholds_rule_and_properties(folder: Pat
     assert "How few numbers are enough" in text
     assert "not shown worse than that of the best rank" in text
     assert "What the series are like" in text
+    assert "Heart rate: a note on <ranks>." in text
     assert "13.4 %" in text
     assert "flagged (gap +0.640)" in text
     ids = [attributes.get("id") for tag, attributes in page_of(folder).tags if tag == "figure"]
@@ -331,9 +333,16 @@ def test_what_is_missing_is_named_with_its_reason_and_escaped(folder: Path) -> N
     assert "moirai-nano oft b=16" in section
     assert "&lt;attention&gt;" in section
     assert "<attention>" not in text
-    assert missing_of({"missing": ["x", {"arm": "y", "seed": 2, "error": "e"}], "arms": []}) == [
-        ("x", "no reason was recorded"), ("y (seed 2)", "e"),
+
+
+def test_the_seeds_of_a_missing_arm_are_told_together() -> None:
+    failed = [{"arm": "y", "seed": seed, "state": "failed", "reason": "e"} for seed in (0, 2)]
+    waiting = {"arm": "y", "seed": 3, "state": "waiting", "reason": None}
+    assert missing_of({"missing": ["x", *failed, waiting], "arms": []}) == [
+        ("x", "no reason was recorded"), ("y (seeds 0, 2)", "e"), ("y (seed 3)", "waiting"),
     ]  # fmt: skip
+    told = missing_section({"missing": failed, "arms": []})
+    assert "1 arm of the experiment is not" in told
 
 
 def test_costs_full_and_hardware_have_their_tables(folder: Path) -> None:

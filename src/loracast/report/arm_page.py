@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from loracast.files import written
 from loracast.report import sections
-from loracast.report.arms import is_scratch, missing_of, slugs_of
+from loracast.report.arms import is_scratch, missing_of, slugs_of, without_seeds
 from loracast.report.compared import AGAINST, comparison_rows
 from loracast.report.costs import costs_of
 from loracast.report.figures import METADATA, fans, learning
@@ -197,7 +197,7 @@ def _checks(summary: Summary, arm: str) -> str:
             told.append(f"<li>{head}: {long_text('; '.join(parts))}</li>")
         elif check.get("outcome") == "warning":
             others += 1
-    missing = [reason for name, reason in missing_of(summary) if name.split(" (seed")[0] == arm]
+    missing = [reason for name, reason in missing_of(summary) if without_seeds(name) == arm]
     told += [f"<li><strong>not complete</strong>: {escape(reason)}</li>" for reason in missing]
     rest = "Warnings that speak of all arms or of others" if told else "No check warns of this arm by name. Others"
     tail = f'<p class="note">{rest}: {others}, on the main page.</p>' if others else ""

@@ -53,16 +53,22 @@ def slugs_of(summary: Summary) -> dict[str, str]:
 
 
 def missing_of(summary: Summary) -> list[tuple[str, str]]:
-    """The arms that are not, or not all, done, with the reason; empty where the summary names none."""
-    found = []
+    """The arms that are not, or not all, done, as `arm (seeds 0, 1)`, with the reason; empty where none is named."""
+    seeds: dict[tuple[str, str], list[str]] = {}
     for entry in summary.get("missing") or ():
-        if isinstance(entry, dict):
-            name, seed = str(entry.get("arm") or entry.get("name") or "unnamed arm"), entry.get("seed")
-            told = str(entry.get("reason") or entry.get("error") or "no reason was recorded")
-            found.append((name if seed is None else f"{name} (seed {seed})", told))
-        else:
-            found.append((str(entry), "no reason was recorded"))
-    return found
+        facts = entry if isinstance(entry, dict) else {"arm": entry}
+        told = facts.get("reason") or facts.get("error") or facts.get("state") or "no reason was recorded"
+        found = seeds.setdefault((str(facts.get("arm") or "unnamed arm"), str(told)), [])
+        found += [str(facts["seed"])] if facts.get("seed") is not None else []
+    return [
+        (f"{name} (seed{'s' if len(found) > 1 else ''} {', '.join(found)})" if found else name, reason)
+        for (name, reason), found in seeds.items()
+    ]
+
+
+def without_seeds(missing: str) -> str:
+    """The arm that an entry of `missing_of` names."""
+    return re.sub(r" \(seeds? [^()]*\)$", "", missing)
 
 
 def relative_error(summary: Summary, arm: Arm) -> float | None:

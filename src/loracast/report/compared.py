@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from loracast.report.arms import missing_of
+from loracast.report.arms import missing_of, without_seeds
 from loracast.report.markup import long_text, small, table, verdict_mark
 from loracast.report.numbers import count, decimals_for, interval, number, plural, share
 from loracast.report.results import Arm, Summary, difference_of, label_of, score, scored_signals, unit_of
@@ -63,10 +63,11 @@ def missing_section(summary: Summary) -> str:
     missing = missing_of(summary)
     if not missing:
         return ""
+    arms = len({without_seeds(name) for name, _ in missing})
     lines = "".join(f"<li><strong>{escape(name)}</strong>: {long_text(reason)}</li>" for name, reason in missing)
     return (
-        f'<section id="missing">\n<h2>What is missing</h2>\n<p>{plural(len(missing), "arm")} of the experiment '
-        f"{'is' if len(missing) == 1 else 'are'} not, or not with all seeds, in these results.</p>"
+        f'<section id="missing">\n<h2>What is missing</h2>\n<p>{plural(arms, "arm")} of the experiment '
+        f"{'is' if arms == 1 else 'are'} not, or not with all seeds, in these results.</p>"
         f"<ul>{lines}</ul>\n</section>"
     )
 

@@ -92,6 +92,7 @@ def rank_records(sweep: dict[str, Any]) -> list[dict[str, Any]]:
         {"signal": signal, "method": name, **entry}
         for key, name in (("zero_shot", "zero-shot"), ("full", "full"))
         for signal, entry in (sweep.get(key) or {}).items()
+        if entry
     ]
     rows = [{"method": sweep.get("method"), **row} for row in sweep["rows"]]
     for row in [*rows, *levels]:

@@ -25,7 +25,7 @@ THRESHOLD_HEADS = (
 
 def rank_markdown(sweep: Sweep) -> str:
     """The thresholds, the rule that gives them, and the error by rank as Markdown, for a README or documentation."""
-    lines = [f"{_who(sweep)}. {rule_of(sweep)}".strip(), ""]
+    lines = [f"{_who(sweep)}. {_escaped(rule_of(sweep))}".strip(), ""]
     lines += _markdown_table(THRESHOLD_HEADS, threshold_rows(sweep), texts=2)
     lines.append("")
     lines += _markdown_table(RANK_HEADS, rank_rows(sweep), texts=1)

@@ -4,7 +4,7 @@ from html import escape
 from typing import Any
 
 from loracast.report.figures.ranks import sizes
-from loracast.report.markup import capital, folded, table
+from loracast.report.markup import bullets, capital, folded, table
 from loracast.report.numbers import ABSENT, count, number, percent
 from loracast.report.ranks import RANK_HEADS, THRESHOLD_HEADS, plain_label, rank_rows, rule_of, threshold_rows
 from loracast.report.results import Results, label_of
@@ -18,8 +18,9 @@ PROPERTIES = {
 def sweep_section(results: Results, figure: str) -> str:
     """Thresholds, the figure, the error by rank and what the signals are like; empty without a sweep."""
     sweep = results.sweep
+    notes = bullets(str(note) for note in sweep.get("notes") or ())
     if not sweep.get("rows"):
-        return ""
+        return f'<section id="rank-sweep">\n<h2>How few numbers are enough</h2>{notes}\n</section>' if notes else ""
     labels = _labels(results)
     who = f"{sweep.get('method') or 'the method'} on {sweep.get('backbone') or 'the backbone'}"
     told = [f"How many ranks are enough for {who}?", rule_of(sweep)]
@@ -30,7 +31,7 @@ def sweep_section(results: Results, figure: str) -> str:
     errors = table(RANK_HEADS, rows, caption="The error at each rank", kind="ranks", texts=(0,))
     return (
         f'<section id="rank-sweep">\n<h2>How few numbers are enough</h2>\n<p>{escape(" ".join(filter(None, told)))}</p>'
-        f"{thresholds}{figure}{folded('The error at each rank in numbers', errors)}{_series(sweep, labels)}\n</section>"
+        f"{thresholds}{notes}{figure}{folded('The error at each rank in numbers', errors)}{_series(sweep, labels)}\n</section>"
     )
 
 
@@ -57,8 +58,9 @@ def _series(sweep: dict[str, Any], labels: dict[str, str]) -> str:
     ]  # fmt: skip
     heads = ["signal", *(escape(PROPERTIES.get(key) or key.replace("_", " ")) for key in keys), "threshold"]
     note = (
-        '<p class="note">Properties of the training series, beside the rank that was enough. A handful of signals '
-        "shows no law: read it as a description.</p>"
+        '<p class="note">Of the training series, beside the rank that was enough. Noise: 0 for a smooth series, 1 for '
+        "white noise. Seasonality: the autocorrelation at the season. Distance of scales: log10 of the spread within "
+        "a context over that of the synthetic pretraining corpus. A handful of signals shows no law.</p>"
     )
     return f"<h3>What the series are like</h3>{table(heads, rows, caption='Properties of the series')}{note}"
 

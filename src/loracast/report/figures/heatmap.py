@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from loracast.report.arms import by_error, is_adapted, missing_of, short_name
+from loracast.report.arms import by_error, is_adapted, missing_of, short_name, without_seeds
 from loracast.report.figures.style import WIDTH, Drawing, finish, provenance, sample_sizes
 from loracast.report.numbers import number, plural
 from loracast.report.results import Arm, Results, Summary, difference_of, label_of, score, scored_signals
@@ -113,7 +113,7 @@ def _mean(cells: list[Cell]) -> Cell:
 
 def _reasons(summary: Summary, empty: list[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
     """Why (row, backbone) is empty, as (letter, reason), for those that are not simply not part of the experiment."""
-    told = {name.split(" (seed")[0]: reason for name, reason in missing_of(summary)}
+    told = {without_seeds(name): reason for name, reason in missing_of(summary)}
     letters: dict[str, str] = {}
     found = {}
     for row, backbone in empty:
