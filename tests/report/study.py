@@ -136,7 +136,8 @@ def sweep_of(ranks: tuple[int, ...] = RANKS) -> dict[str, Any]:
         "rule": "the smallest rank whose validation error is not shown worse than that of the best rank",
         "ranks": list(ranks), "seeds": [0, 1, 2], "patients": {"validation": 75, "test": 118},
         "windows": {"validation": 1021, "test": 1677}, "rows": rows, "thresholds": thresholds, "zero_shot": zero,
-        "full": full, "notes": ["Heart rate: a note on <ranks>."], "series": dict.fromkeys(("heart_rate", "map"), facts),
+        "full": full, "notes": ["Heart rate: a note on <ranks>."],
+        "series": dict.fromkeys(("heart_rate", "map"), facts),
     }  # fmt: skip
 
 

@@ -29,9 +29,10 @@ def sweep_section(results: Results, figure: str) -> str:
     thresholds = table(THRESHOLD_HEADS, rows, caption="The threshold of each signal", texts=(0, 1))
     rows = [tuple(map(escape, row)) for row in rank_rows(sweep, labels)]
     errors = table(RANK_HEADS, rows, caption="The error at each rank", kind="ranks", texts=(0,))
+    fold = folded("The error at each rank in numbers", errors)
     return (
         f'<section id="rank-sweep">\n<h2>How few numbers are enough</h2>\n<p>{escape(" ".join(filter(None, told)))}</p>'
-        f"{thresholds}{notes}{figure}{folded('The error at each rank in numbers', errors)}{_series(sweep, labels)}\n</section>"
+        f"{thresholds}{notes}{figure}{fold}{_series(sweep, labels)}\n</section>"
     )
 
 
