@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console, RenderableType
 
+from loracast import distributed
 from loracast.errors import ConfigError, LoracastError
 
 PIPED_WIDTH = 200
@@ -40,13 +41,15 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
 def say(line: str) -> None:
-    """Print a note of progress to stderr."""
-    _console(stderr=True).print(line, markup=False, soft_wrap=True)
+    """Print a note of progress to stderr; of several processes that train together the main one does."""
+    if distributed.is_main():
+        _console(stderr=True).print(line, markup=False, soft_wrap=True)
 
 
 def show(result: RenderableType) -> None:
-    """Print a table or text to stdout."""
-    _console().print(result)
+    """Print a table or text to stdout; of several processes that train together the main one does."""
+    if distributed.is_main():
+        _console().print(result)
 
 
 def _console(*, stderr: bool = False) -> Console:

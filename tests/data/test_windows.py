@@ -21,7 +21,7 @@ from loracast.data.stream import series_of
 from loracast.data.windows import cut_windows, open_windows
 from loracast.errors import DataError
 from loracast.series import Table
-from loracast.train import _Windows
+from loracast.train.trainer import Examples
 
 from ..conftest import START, write_long
 
@@ -148,7 +148,7 @@ def test_the_order_of_batches_does_not_depend_on_the_number_of_workers(vitals, t
 
     def batches(workers: int) -> list[dict[str, torch.Tensor]]:
         shuffled = torch.Generator().manual_seed(3)
-        examples = _Windows(train)
+        examples = Examples(train)
         return list(
             DataLoader(
                 examples, 16, shuffle=True, num_workers=workers, generator=shuffled, collate_fn=examples.together
@@ -238,7 +238,7 @@ def test_batches_and_choices_of_joint_windows_take_whole_groups(ragged, tmp_path
 
 def test_a_training_batch_of_joint_windows_numbers_its_groups(ragged, tmp_path):
     spec = WindowSpec(context=24, horizon=6, stride=5, joint=True)
-    examples = _Windows(cut_windows(ragged, sides_of(ragged), spec, tmp_path / "w").train)
+    examples = Examples(cut_windows(ragged, sides_of(ragged), spec, tmp_path / "w").train)
     batch = examples.together([examples[i] for i in range(3)])
     sizes = [len(examples[i]["start"]) for i in range(3)]
     assert batch["group"].tolist() == [i for i, size in enumerate(sizes) for _ in range(size)]

@@ -73,6 +73,9 @@ class Backbone(Protocol):
 
     NaN means "not observed" in context and future, and reaches neither the loss nor the scale. A family that needs
     `rows` (for time features) refuses a call without them; one that has no use for them ignores them.
+
+    A family whose loss is a mean over observed steps, not over rows, also has `counted(context, future)`: over how
+    many. Then the parts of a batch, in several passes or processes, weigh as they would in one.
     """
 
     @property

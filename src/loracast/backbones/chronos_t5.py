@@ -89,6 +89,13 @@ class ChronosT5:
         loss: Tensor = out.loss
         return loss
 
+    def counted(self, context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> int:
+        """How many labels the loss of such a batch is the mean over."""
+        config = self._pipeline.model.config
+        future = future[:, : config.prediction_length]
+        closed = config.use_eos_token and future.shape[1] == config.prediction_length
+        return int((~future.isnan()).sum()) + (len(future) if closed else 0)
+
     @torch.no_grad()
     def forecast(
         self,

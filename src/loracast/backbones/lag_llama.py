@@ -97,6 +97,11 @@ class LagLlamaBackbone:
         scored = torch.cat([window.observed[:, self.net.config.reach + 1 :], seen], dim=1)
         return torch.where(scored, surprise, 0).sum() / scored.sum().clamp_min(1)
 
+    def counted(self, context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> int:
+        """How many steps the loss of such a batch is the mean over: observed ones that follow a token."""
+        own = context[:, max(0, context.shape[1] - self.context_tokens) + 1 :]
+        return int((~own.isnan()).sum() + (~future.isnan()).sum())
+
     @torch.no_grad()
     def forecast(
         self,

@@ -128,8 +128,9 @@ def adapt(
         seed=seed,
         resume=resume,
         track=track or (),
+        say=say,
     )
-    print(
+    show(
         f"Trained {card['trainable_parameters']:,} numbers; validation loss {card['validation_loss_at_start']:.4f} → "
         f"{card['validation_loss']:.4f} (kept step {card['best_step']}). Adapter: {out}"
     )

@@ -4,7 +4,6 @@ from loracast.train.callbacks import MarkWhole, Progress, silence
 from loracast.train.checkpoint import MARKER, last_checkpoint, step_of
 from loracast.train.curve import Curve, is_over, training_curve, validation_curve
 from loracast.train.loop import Say, fit
-from loracast.train.trainer import Examples as _Windows
 
 __all__ = [
     "MARKER",
@@ -12,7 +11,6 @@ __all__ = [
     "MarkWhole",
     "Progress",
     "Say",
-    "_Windows",
     "fit",
     "is_over",
     "last_checkpoint",
