@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench study clean
 
 demo: $(READY)  ## the whole path on simulated patients, in about three minutes
 	$(BIN)/loracast demo --out demo
@@ -20,8 +20,11 @@ format: $(READY)
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
 
-bench: $(READY)  ## time one window's forecast and one training step on this machine
-	$(BIN)/python benchmarks/speed.py
+bench: $(READY)  ## what zero-shot, full fine-tuning and LoRA cost on this machine
+	$(BIN)/loracast bench --backbones chronos-t5-nano --methods zero-shot,full,lora --out bench.json --resume
+
+study: $(READY)  ## the three first experiments; CINC2019=folder or archive, CGM=cgm_long.csv.gz
+	PATH="$(CURDIR)/$(BIN):$$PATH" experiments/first-three/run.sh "$(CINC2019)" "$(CGM)" --jobs 2
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('loracast needs Python 3.11 or newer, this is ' + sys.version.split()[0] + ': make PYTHON=python3.12 ...' if sys.version_info < (3, 11) else 0)"
@@ -30,4 +33,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build demo bench.json .mypy_cache .pytest_cache .ruff_cache

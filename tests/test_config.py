@@ -11,7 +11,7 @@ from loracast.config import ArmSpec, ExperimentSpec, SplitSpec, WindowSpec, pars
 from loracast.errors import ConfigError
 from loracast.methods import METHODS
 
-EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
+EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").rglob("*.toml"))
 
 PLAIN = """
 name = "plain"
@@ -46,12 +46,79 @@ def written(tmp_path: Path):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_in_the_repository_is_valid_and_called_after_its_file(path):
     spec = read_experiment(path)
-    assert spec.name == path.stem
+    assert spec.name in (path.stem, f"{path.parent.name}-{path.stem}")
     assert {arm.method for arm in spec.arms} <= set(METHODS)
 
 
 def test_there_are_experiments_to_read():
     assert EXPERIMENTS
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_set_of_backbones_of_an_experiment_is_valid(path):
+    for name in tomllib.loads(path.read_text(encoding="utf-8")).get("backbones", {}):
+        assert read_experiment(path, backbones=name).arms
+
+
+def test_a_list_in_the_place_of_a_value_stands_for_every_combination(written):
+    spec = read_experiment(written(**{'method = "lora"': 'method = ["lora", "dora"]\nrank = [1, 4]\nsites = "qv"'}))
+    assert [arm.name for arm in spec.arms[1:]] == [
+        f"chronos-t5-nano {method} r={rank} sites=qv" for method in ("lora", "dora") for rank in (1, 4)
+    ]
+
+
+def test_a_method_may_be_kept_from_some_backbones_of_a_set(written):
+    sets = """
+[backbones]
+nano = ["chronos-t5-nano", "moirai-nano"]
+[[methods]]
+method = "zero-shot"
+[[methods]]
+method = "bitfit"
+except = ["chronos-t5-nano"]
+"""
+    plain = PLAIN[: PLAIN.index("[[arms]]")]
+    file = written()
+    file.write_text(plain + sets)
+    names = [arm.name for arm in read_experiment(file).arms]
+    assert names == ["chronos-t5-nano zero-shot", "moirai-nano zero-shot", "moirai-nano bitfit"]
+    file.write_text(plain + sets.replace('except = ["chronos-t5-nano"]', 'except = ["chronos-t5"]'))
+    with pytest.raises(ConfigError, match="must list backbones of its sets: chronos-t5-nano, moirai-nano"):
+        read_experiment(file)
+
+
+def test_an_arm_is_called_after_what_is_set_otherwise_than_usual():
+    def name(**settings: Any) -> str:
+        return ArmSpec(backbone="hub/tiny", **settings).name
+
+    assert name(method="full") == "tiny full"
+    assert name(method="lora") == name(method="lora", rank=2, alpha=16) == "tiny lora r=2"
+    assert name(method="fourierft", sites="qv") == "tiny fourierft n=100 sites=qv"
+    assert name(method="oft", block_size=8) == "tiny oft b=8"
+    assert (
+        name(method="full", patients=0.05, context=12, learning_rate=1e-4)
+        == "tiny full patients=0.05 lr=0.0001 context=12"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"method": "full", "rank": 2}, "'full' takes no rank: it has no size to set"),
+        ({"method": "lora", "frequencies": 9}, "'lora' takes no frequencies: it is sized by rank"),
+        ({"method": "fourierft", "rank": 2}, "'fourierft' takes no rank: it is sized by frequencies"),
+        ({"method": "lora", "patients": 0}, "greater than 0"),
+        ({"method": "lora", "context": 3}, "greater than or equal to 4"),
+    ],
+)
+def test_a_setting_that_a_method_does_not_have_is_refused(settings, says):
+    with pytest.raises(ConfigError, match=says):
+        parse(ArmSpec, {"backbone": "tiny", **settings}, "The arm")
+
+
+def test_a_shorter_context_is_compared_with_its_own_zero_shot(written):
+    with pytest.raises(ConfigError, match='method = "zero-shot", context = 12'):
+        read_experiment(written(**{'method = "lora"': 'method = "lora"\ncontext = 12'}))
 
 
 @pytest.mark.parametrize(

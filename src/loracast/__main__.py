@@ -1,5 +1,6 @@
-"""`python -m loracast`."""
+"""Let `python -m loracast` do what `loracast` does."""
 
 from loracast.cli import main
 
-main()
+if __name__ == "__main__":  # a worker process imports this file too
+    main()

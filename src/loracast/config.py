@@ -288,9 +288,9 @@ def read_experiment(path: Path, *, data: Path | None = None, backbones: str | No
     """Read an experiment's TOML; paths in it are relative to the file, `data` replaces the one it names.
 
     Instead of `[[arms]]` a file may list `[[methods]]` and named sets of `[backbones]`: every method on every backbone
-    of the set `backbones`, the first set unless named. A list in the place of a value (`rank = [1, 2, 4]`) stands for
-    an arm a value, several lists for every combination. Raises ConfigError for a missing file, bad TOML, an unknown
-    or mistyped key, an unknown set.
+    of the set `backbones`, the first set unless named; a method's `except` names backbones of the sets that do without
+    it. A list in the place of a value (`rank = [1, 2, 4]`) stands for an arm a value, several lists for every
+    combination. Raises ConfigError for a missing file, bad TOML, an unknown or mistyped key, an unknown set.
     """
     if not path.is_file():
         raise ConfigError(f"No experiment file {path}. Give a .toml, e.g. experiments/mimic3-demo.toml.")
@@ -331,12 +331,24 @@ def _expand(content: dict[str, Any], file: str, chosen: str | None) -> None:
         raise ConfigError(f"{file} has no set of backbones {chosen!r}. Sets: {', '.join(sets)}.")
     del content["backbones"], content["methods"]
     content["arms"] = [
-        {"backbone": name, **method} if isinstance(method, dict) else method
+        {"backbone": name, **{key: value for key, value in method.items() if key != "except"}}
+        if isinstance(method, dict)
+        else method
         for name in sets[chosen or default]
         for method in methods
+        if name not in _excepted(method, {name for names in sets.values() for name in names}, file)
     ]
     if chosen not in (None, default):
         content["name"] = f"{content.get('name')}-{chosen}"
+
+
+def _excepted(method: Any, known: set[str], file: str) -> list[str]:
+    """The backbones that do without a method."""
+    named = method.get("except", []) if isinstance(method, dict) else []
+    strange = [name for name in named if name not in known] if isinstance(named, list) else [named]
+    if strange:
+        raise ConfigError(f"{file}: except = {named!r} must list backbones of its sets: {', '.join(sorted(known))}.")
+    return list(named)
 
 
 def _every_combination(arm: Any) -> list[Any]:

@@ -65,6 +65,8 @@ class Conduct:
     after_checkpoint: Callable[[], None] | None = None
     track: tuple[str, ...] = ()
     results: Path | None = None
+    alone: bool = True
+    """Whether no other run shares the machine; else its energy counters tell nothing of this one."""
     shared: Shared = field(default_factory=Shared)
 
 
@@ -147,7 +149,7 @@ def run_network(
         trained.save(temporary)
     facts = {"run_id": run_id, "arm": name, "method": "scratch", "seed": seed}
     facts |= {"trainable_parameters": trained.parameters, "total_parameters": trained.parameters}
-    facts |= _trained(trained.curve, cost, folder / "network", folder)
+    facts |= _trained(trained.curve, cost, folder / "network", folder, conduct)
     _finish(lambda: trained.forecaster, windows, spec, folder, UNTRAINED | facts, conduct)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
@@ -165,6 +167,8 @@ def run_arm(
     # The low-rank factors start from torch's global state.
     set_seed(seed)
     attached = attach(backbone, arm)
+    if torch.cuda.is_available():  # what trains nothing too: its forecasts are timed beside the others'
+        backbone.net.cuda()
     facts = UNTRAINED | {
         "run_id": run_id,
         "arm": arm.name,
@@ -199,7 +203,8 @@ def run_arm(
         known["window"]["context"] = train.context
         known["patients"]["train"] = len(np.unique(train.patient))
         adapter.save_adapter(attached, folder / "adapter", base=base, facts=known)
-        facts |= _trained(curve, cost, folder / "adapter", folder) | {"train_patients": known["patients"]["train"]}
+        facts |= _trained(curve, cost, folder / "adapter", folder, conduct)
+        facts["train_patients"] = known["patients"]["train"]
     _finish(lambda: pretrained(backbone, spec.forecast, context=arm.context), windows, spec, folder, facts, conduct)
     shutil.rmtree(checkpoints, ignore_errors=True)
     attached.trainable.clear()
@@ -214,7 +219,7 @@ def _checkpoints(folder: Path, conduct: Conduct) -> Path:
     return checkpoints
 
 
-def _trained(curve: Curve, cost: costs.Meter, saved: Path, folder: Path) -> dict[str, Any]:
+def _trained(curve: Curve, cost: costs.Meter, saved: Path, folder: Path, conduct: Conduct) -> dict[str, Any]:
     """Write the learning curve; what a result says of the training behind it."""
     write_json(folder / "learning.json", curve.as_json())
     return {
@@ -225,7 +230,7 @@ def _trained(curve: Curve, cost: costs.Meter, saved: Path, folder: Path) -> dict
         "micro_batch": curve.micro_batch,
         "accumulation": curve.accumulation,
         "adapter_bytes": costs.folder_bytes(saved),
-        "energy_joules": cost.energy_joules,
+        "energy_joules": cost.energy_joules if conduct.alone else None,
         "peak_memory_bytes": cost.peak_memory_bytes,
         "peak_gpu_memory_bytes": cost.peak_gpu_memory_bytes,
     }

@@ -71,7 +71,20 @@ def run(
         command=f"loracast run {experiment.name}" + (f" --backbones {backbones}" if backbones else ""),
         plan=plan,
     )
+    from loracast.sweep import is_rank_sweep, write_sweep
+
+    sweep = write_sweep(folder) if is_rank_sweep(spec) and not summary["missing"] else None
     _print_summary(folder, summary)
+    if sweep is not None:
+        _print_sweep(sweep)
+
+
+def _print_sweep(sweep: dict[str, Any]) -> None:
+    from loracast.sweep import threshold_table
+
+    show(threshold_table(sweep))
+    for note in sweep["notes"]:
+        print(note)
 
 
 def _plan(
@@ -130,7 +143,7 @@ def sweep_ranks(
     Example: loracast sweep ranks --backbone chronos-t5-nano --data vitals.parquet --ranks 1,2,4,8 --out ranks
     Example: loracast sweep ranks --backbone moirai-nano --data icu.parquet --data cgm.parquet --jobs 2 --out ranks
     """
-    from loracast.sweep import relation_table, sweep_tables, threshold_table
+    from loracast.sweep import relation_table, sweep_tables
     from loracast.sweep import sweep_ranks as sweep_table
 
     window = {"context": context, "horizon": horizon, "stride": stride, "joint": joint or None}
@@ -160,12 +173,28 @@ def sweep_ranks(
         relation = found["relation"]
     for folder, sweep in sweeps.items():
         _draw(folder)
-        show(threshold_table(sweep))
-        for note in sweep["notes"]:
-            print(note)
+        _print_sweep(sweep)
         print(f"Report: {folder / 'report.html'}\n")
     if relation is not None:
         show(relation_table(relation))
+
+
+@sweep_app.command("relate")
+def sweep_relate(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Results folders of rank sweeps.")],
+    out: Annotated[Path, typer.Option("--out", help="The .json file to write.")] = Path("thresholds.json"),
+) -> None:
+    """Lay thresholds beside what the series are like. Over the finished sweeps of several data sets.
+
+    Example: loracast sweep relate results/sweep-cinc2019 results/sweep-shanghai-cgm --out thresholds.json
+    """
+    from loracast.files import write_json
+    from loracast.sweep import read_sweep, relate, relation_table
+
+    relation = relate([read_sweep(folder) for folder in folders])
+    write_json(out, relation)
+    show(relation_table(relation))
+    print(f"Wrote {out}")
 
 
 @app.command()

@@ -73,6 +73,6 @@ def _perform(task: Task) -> Outcome:
     global _workshop
     from loracast.engines.workshop import Workshop
 
-    _workshop = _workshop or Workshop(progress=False)
+    _workshop = _workshop or Workshop(progress=False, alone=False)
     outcome: Outcome = _workshop.perform(task)
     return outcome

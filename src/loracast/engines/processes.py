@@ -93,7 +93,7 @@ def _work(pipe: Connection, place: int, jobs: int, parent: int) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     from loracast.engines.workshop import Workshop
 
-    workshop = Workshop(progress=False)
+    workshop = Workshop(progress=False, alone=False)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):  # the parent has ended, or ends us
         while True:
             pipe.send(workshop.perform(pipe.recv()))

@@ -25,8 +25,8 @@ _LONGEST_WAIT = 20.0
 class Workshop:
     """Carries out runs one after the other, keeping windows and the frozen base between them."""
 
-    def __init__(self, *, progress: bool, say: Callable[[str], None] = print) -> None:
-        self._progress, self._say = progress, say
+    def __init__(self, *, progress: bool, say: Callable[[str], None] = print, alone: bool = True) -> None:
+        self._progress, self._say, self._alone = progress, say, alone
         self._shared = Shared()
         self._key: tuple[str, Path] | None = None
         self._opened: tuple[ExperimentSpec, Windows, list[Run]] | None = None
@@ -57,6 +57,7 @@ class Workshop:
             after_checkpoint=stop_when_late,
             track=task.track,
             results=task.out,
+            alone=self._alone,
             shared=self._shared,
         )
         try:

@@ -1,12 +1,13 @@
 """The rank sweep: how many numbers suffice, decided on validation patients, reported on test patients."""
 
 from loracast.sweep.analyse import analyse, read_sweep
-from loracast.sweep.ranks import rank_experiment, sweep_ranks, sweep_tables
+from loracast.sweep.ranks import is_rank_sweep, rank_experiment, sweep_ranks, sweep_tables, write_sweep
 from loracast.sweep.relation import relate
 from loracast.sweep.tables import relation_table, threshold_table
 
 __all__ = [
     "analyse",
+    "is_rank_sweep",
     "rank_experiment",
     "read_sweep",
     "relate",
@@ -14,4 +15,5 @@ __all__ = [
     "sweep_ranks",
     "sweep_tables",
     "threshold_table",
+    "write_sweep",
 ]

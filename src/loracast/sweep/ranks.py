@@ -145,13 +145,25 @@ def sweep_tables(
     return {"sweeps": sweeps, "relation": relation}
 
 
-def _run(spec: ExperimentSpec, out: Path, data: str, *, plan: Plan | None, **how: Any) -> dict[str, Any]:
-    from loracast.grid import run_experiment
+def is_rank_sweep(spec: ExperimentSpec) -> bool:
+    """Whether an experiment, however it came about, is what `analyse` reads: one backbone, the ranks of one method."""
+    ranked = [arm for arm in spec.arms if arm.method not in ("zero-shot", "full")]
+    alike = {arm.model_copy(update={"rank": None, "alpha": 0}) for arm in ranked}
+    return spec.validation_scores and len(ranked) > 1 and len(alike) == 1 and all(arm.rank for arm in ranked)
 
-    run_experiment(spec, out, plan=plan or Plan(), **how)
+
+def write_sweep(out: Path, data: str | None = None) -> dict[str, Any]:
+    """Analyse a finished sweep, write `OUT/sweep.json`, and return it."""
     sweep = analyse(out, data=data)
     write_json(out / SWEEP, sweep)
     return sweep
+
+
+def _run(spec: ExperimentSpec, out: Path, data: str, *, plan: Plan | None, **how: Any) -> dict[str, Any]:
+    from loracast.grid import run_experiment
+
+    run_experiment(spec, out, plan=plan, **how)
+    return write_sweep(out, data)
 
 
 def _left(plan: Plan, seconds: float) -> Plan:
