@@ -1,28 +1,43 @@
-"""Write the tables of README.md from the committed result files.
+"""Write the tables of README.md and docs/study.md from the committed result files.
 
 python docs/make_tables.py
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from loracast.report.compact import compact_markdown
+from loracast.report.ranks import rank_markdown, relation_markdown, threshold_markdown
 from loracast.report.tables import result_markdown
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "study.md")
+BLOCK = re.compile(r"<!-- (\w+): (\S+)((?: \S+)*) -->\n.*?<!-- end -->", re.DOTALL)
+TABLES: dict[str, tuple[str, Callable[..., str]]] = {
+    "table": ("summary.json", result_markdown),
+    "compact": ("summary.json", lambda summary, *methods: compact_markdown(summary, methods or None)),
+    "ranks": ("sweep.json", rank_markdown),
+    "thresholds": ("sweep.json", threshold_markdown),
+    "relation": ("thresholds.json", relation_markdown),
+}
+"""Each kind of block with the file that it is made from, and what makes it; words behind the folder choose methods."""
 
 
 def filled(text: str) -> str:
-    """The text with every table block made anew from the summary that it names."""
+    """The text with every table block made anew from the file that it names."""
 
     def block(match: re.Match[str]) -> str:
-        summary = json.loads((ROOT / match[1] / "summary.json").read_text(encoding="utf-8"))
-        return f"<!-- table: {match[1]} -->\n{result_markdown(summary).strip()}\n<!-- end -->"
+        kind, folder, words = match[1], match[2], match[3].split()
+        file, make = TABLES[kind]
+        content: dict[str, Any] = json.loads((ROOT / folder / file).read_text(encoding="utf-8"))
+        return f"<!-- {kind}: {' '.join([folder, *words])} -->\n{make(content, *words).strip()}\n<!-- end -->"
 
     return BLOCK.sub(block, text)
 
 
 if __name__ == "__main__":
-    page = ROOT / "README.md"
-    page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

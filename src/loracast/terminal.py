@@ -59,10 +59,20 @@ def _console(*, stderr: bool = False) -> Console:
 
 def table_out(path: Path) -> Path:
     """Check, before any work is done, that a Parquet table can be put at `path`; raises ConfigError."""
+    return _file_out(path, "Parquet", "vitals.parquet")
+
+
+def json_out(path: Path) -> Path:
+    """Check, before any work is done, that a JSON file can be put at `path`; raises ConfigError."""
+    return _file_out(path, "JSON", "result.json")
+
+
+def _file_out(path: Path, kind: str, example: str) -> Path:
+    ending = Path(example).suffix
     if path.is_dir():
-        raise ConfigError(f"--out {path} is a folder. Give a file, such as {path / 'vitals.parquet'}.")
-    if path.suffix != ".parquet":
-        raise ConfigError(f"--out {path} would be a Parquet file by another name. Give one that ends in .parquet.")
+        raise ConfigError(f"--out {path} is a folder. Give a file, such as {path / example}.")
+    if path.suffix != ending:
+        raise ConfigError(f"--out {path} would be a {kind} file by another name. Give one that ends in {ending}.")
     return _below_folders(path)
 
 

@@ -282,3 +282,25 @@ def test_sparse_targets_are_the_reason_given_where_they_are(long_table, tmp_path
 def test_a_folder_without_windows_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"windows\.json is missing"):
         open_windows(Path(tmp_path))
+
+
+def test_a_smaller_share_of_the_patients_is_part_of_a_larger_one(vitals, tmp_path):
+    train = cut_windows(vitals, sides_of(vitals), WindowSpec(context=24, horizon=6), tmp_path / "w").train
+    everyone = set(train.patient.tolist())
+    chosen = [set(train.of_patients(share, seed=3).patient.tolist()) for share in (0.01, 0.3, 0.6, 1.0)]
+    assert [len(some) for some in chosen] == [1, round(0.3 * len(everyone)), round(0.6 * len(everyone)), len(everyone)]
+    assert chosen[0] < chosen[1] < chosen[2] < chosen[3] == everyone
+    some = train.of_patients(0.3, seed=3)
+    assert len(some) == sum(patient in chosen[1] for patient in train.patient.tolist())
+    assert {frozenset(train.of_patients(0.3, seed=s).patient.tolist()) for s in range(9)} != {frozenset(chosen[1])}
+
+
+def test_who_sees_less_of_the_context_sees_its_end_and_the_same_future(vitals, tmp_path):
+    test = cut_windows(vitals, sides_of(vitals), WindowSpec(context=24, horizon=6), tmp_path / "w").test
+    short = test.seeing(8)
+    rows = slice(0, 5)
+    (context, future), (seen, same) = test.batch(rows), short.batch(rows)
+    np.testing.assert_array_equal(seen, context[:, -8:])
+    np.testing.assert_array_equal(same, future)
+    np.testing.assert_array_equal(short.starts(rows), test.starts(rows) + 16 * test.step_seconds)
+    assert test.seeing(None) is test.seeing(24) is test

@@ -1,6 +1,6 @@
 """The rank sweep as Markdown."""
 
-from loracast.report.ranks import RANK_HEADS, THRESHOLD_HEADS, rank_markdown
+from loracast.report.ranks import RANK_HEADS, THRESHOLD_HEADS, rank_markdown, relation_markdown, threshold_markdown
 
 from .study import RANKS, sweep_of
 
@@ -40,3 +40,24 @@ def test_a_bare_sweep_and_a_bar_in_a_name_make_a_table_still() -> None:
     assert [line.split(" | ")[1] for line in errors[2:]] == ["1", "2"]
     assert "a\\|b" in text
     assert "None" not in text
+
+
+def test_thresholds_alone_are_the_beginning_of_the_whole():
+    sweep = sweep_of()
+    assert rank_markdown(sweep).startswith(threshold_markdown(sweep))
+
+
+def test_a_relation_tells_what_may_not_be_concluded():
+    relation = {
+        "rows": [
+            {"data": "one", "signal": "heart_rate", "rank": 2, "beats_zero_shot": True, "length": 48.0, "noise": None},
+            {"data": "two", "signal": "glucose", "rank": 8, "beats_zero_shot": False, "length": 960.0, "noise": 0.012},
+        ],
+        "properties": {"length": "median observed steps", "noise": "share of the variance"},
+        "warning": "2 rows describe and do not prove.",
+    }
+    lines = relation_markdown(relation).splitlines()
+    assert lines[2] == "| one | heart rate | 2 | shown | 48.0 | – |"
+    assert lines[3] == "| two | glucose | 8 | not shown | 960 | 0.0120 |"
+    assert "2 rows describe and do not prove." in lines
+    assert lines[-1] == "- noise: share of the variance"

@@ -7,7 +7,7 @@ import typer
 
 import loracast
 from loracast.errors import ConfigError
-from loracast.terminal import folder_out, table_out
+from loracast.terminal import folder_out, json_out, table_out
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 TableOut = Annotated[Path, typer.Option("--out", help="The .parquet file to write.", callback=table_out)]
+JsonOut = Annotated[Path, typer.Option("--out", help="The .json file to write.", callback=json_out)]
 FolderOut = Annotated[Path, typer.Option("--out", help="The folder to write.", callback=folder_out)]
 ResultsOut = Annotated[
     Path | None, typer.Option("--out", help="Results folder; runs/NAME if not given.", callback=folder_out)

@@ -17,6 +17,7 @@ from loracast.cli.app import (
     Gpus,
     Jobs,
     Joint,
+    JsonOut,
     MaxHours,
     MethodName,
     ResultsOut,
@@ -182,7 +183,7 @@ def sweep_ranks(
 @sweep_app.command("relate")
 def sweep_relate(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Results folders of rank sweeps.")],
-    out: Annotated[Path, typer.Option("--out", help="The .json file to write.")] = Path("thresholds.json"),
+    out: JsonOut = Path("thresholds.json"),
 ) -> None:
     """Lay thresholds beside what the series are like. Over the finished sweeps of several data sets.
 
@@ -199,7 +200,7 @@ def sweep_relate(
 
 @app.command()
 def bench(
-    out: Annotated[Path, typer.Option("--out", help="The .json file to write.")] = Path("bench.json"),
+    out: JsonOut = Path("bench.json"),
     backbones: Annotated[str | None, typer.Option(help="Comma-separated; all whose weights are here.")] = None,
     methods: Annotated[str | None, typer.Option(help="Comma-separated; all.")] = None,
     steps: Annotated[int, typer.Option(help="Training steps that are timed.")] = 10,
@@ -209,32 +210,38 @@ def bench(
     windows: Annotated[int, typer.Option(help="Windows that are forecast.")] = 64,
     samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 20,
     resume: Resume = False,
-    beside: Annotated[
-        list[Path] | None, typer.Option(help="Lay this file of another machine beside it (repeat the option).")
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Measure nothing; lay this file beside others (repeat the option).")
     ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="With --compare: print Markdown.")] = False,
 ) -> None:
     """Measure what each method costs on this machine. Time, memory, bytes, energy; synthetic windows, one file.
 
     Example: loracast bench --backbones chronos-t5-nano --methods full,lora --out bench.json
-    Example: loracast bench --out here.json --beside there.json
+    Example: loracast bench --compare here.json --compare there.json --markdown
     """
     from loracast.bench import bench as measure
-    from loracast.bench import bench_table, side_by_side
+    from loracast.bench import bench_table, side_by_side, side_by_side_markdown
 
-    result = measure(
-        names_in(backbones) if backbones else None,
-        names_in(methods) if methods else None,
-        steps=steps,
-        batch_size=batch_size,
-        context=context,
-        horizon=horizon,
-        windows=windows,
-        samples=samples,
-        out=out,
-        resume=resume,
-        say=say,
-    )
-    show(side_by_side([out, *beside]) if beside else bench_table(result))
+    if compare and markdown:
+        print(side_by_side_markdown(compare))
+    elif compare:
+        show(side_by_side(compare))
+    else:
+        result = measure(
+            names_in(backbones) if backbones else None,
+            names_in(methods) if methods else None,
+            steps=steps,
+            batch_size=batch_size,
+            context=context,
+            horizon=horizon,
+            windows=windows,
+            samples=samples,
+            out=out,
+            resume=resume,
+            say=say,
+        )
+        show(bench_table(result))
 
 
 @app.command()

@@ -25,11 +25,37 @@ THRESHOLD_HEADS = (
 
 def rank_markdown(sweep: Sweep) -> str:
     """The thresholds, the rule that gives them, and the error by rank as Markdown, for a README or documentation."""
+    return threshold_markdown(sweep) + "\n" + "\n".join(_markdown_table(RANK_HEADS, rank_rows(sweep), texts=1)) + "\n"
+
+
+def threshold_markdown(sweep: Sweep) -> str:
+    """The thresholds and the rule that gives them as Markdown."""
     lines = [f"{_who(sweep)}. {_escaped(rule_of(sweep))}".strip(), ""]
     lines += _markdown_table(THRESHOLD_HEADS, threshold_rows(sweep), texts=2)
-    lines.append("")
-    lines += _markdown_table(RANK_HEADS, rank_rows(sweep), texts=1)
     return "\n".join(lines) + "\n"
+
+
+def relation_markdown(relation: Mapping[str, Any]) -> str:
+    """Thresholds beside what the series are like as Markdown, with what may not be concluded."""
+    properties = list(relation["properties"])
+    heads = ("data", "signal", "threshold", "better than zero-shot", *(name.replace("_", " ") for name in properties))
+    rows = [
+        (
+            str(row["data"]), plain_label(row["signal"]), str(row["rank"]), SHOWN[row["beats_zero_shot"]],
+            *(_property(row[name]) for name in properties),
+        )
+        for row in relation["rows"]
+    ]  # fmt: skip
+    told = [f"- {name.replace('_', ' ')}: {text}" for name, text in relation["properties"].items()]
+    table = _markdown_table(heads, rows, texts=2)
+    return "\n".join([*table, "", _escaped(relation["warning"]), "", *map(_escaped, told)]) + "\n"
+
+
+SHOWN = {True: "shown", False: "not shown", None: ABSENT}
+
+
+def _property(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:#.3g}".rstrip(".")
 
 
 def rule_of(sweep: Sweep) -> str:
