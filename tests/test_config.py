@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from loracast.config import ArmSpec, ExperimentSpec, SplitSpec, WindowSpec, parse, read_experiment
+from loracast.config import ArmSpec, ExperimentSpec, SplitSpec, WindowSpec, parse
 from loracast.errors import ConfigError
+from loracast.experiment import read_experiment
 from loracast.methods import METHODS
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").rglob("*.toml"))

@@ -17,7 +17,7 @@ _HOME = {
     "adapt_table": "loracast.steps",
     "forecast_table": "loracast.steps",
     "evaluate_table": "loracast.steps",
-    "read_experiment": "loracast.config",
+    "read_experiment": "loracast.experiment",
     "run_experiment": "loracast.grid",
     "sweep_ranks": "loracast.sweep",
     "sweep_tables": "loracast.sweep",

@@ -1,7 +1,5 @@
 """What a caller may ask for: experiment, data, windows, split, training, arms. Frozen, validated, read from TOML."""
 
-import tomllib
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -195,6 +193,11 @@ class ArmSpec(_Frozen):
         if strange:
             told = f"it is sized by {size}" if size else "it has no size to set"
             raise ValueError(f"method {self.method!r} takes no {strange[0]}: {told}")
+        idle = [name for name in _IDLE.get(self.method, ()) if self._is_set(name)]
+        if self.method not in SCALED and self._is_set("alpha"):
+            idle.append("alpha")
+        if idle:
+            raise ValueError(f"method {self.method!r} has no use for {', '.join(idle)}; leave it out")
         if size is not None and getattr(self, size) is None:
             object.__setattr__(self, size, default)
         return self
@@ -224,15 +227,22 @@ class ArmSpec(_Frozen):
         return self.model_dump(mode="json") | {"backbone": self.label}
 
 
+SCALED = ("lora", "rslora", "dora", "pissa", "adalora")
+"""Methods whose update is scaled by alpha."""
 SIZES: dict[str, tuple[str, int]] = {
     # Rank 2 is that of arXiv 2405.10216, 100 frequencies that of arXiv 2409.11302.
-    **dict.fromkeys(("lora", "rslora", "dora", "pissa", "adalora"), ("rank", 2)),
+    **dict.fromkeys(SCALED, ("rank", 2)),
     "vera": ("rank", 64),
     "fourierft": ("frequencies", 100),
     "oft": ("block_size", 16),
 }
 """By what each method is sized, and its default; methods without a size are not here."""
+_IDLE = {"zero-shot": ("learning_rate", "patients")}
 _SIZE_NAMES = {"rank": "r", "frequencies": "n", "block_size": "b"}
+
+
+FITTED = {"ets": "ETS", "theta": "Theta"}
+"""Baselines that are fitted to each window alone, with what people call them; the others are networks."""
 
 
 class ExperimentSpec(_Frozen):
@@ -282,79 +292,6 @@ class ExperimentSpec(_Frozen):
         """The spec for a result file, without paths: fingerprints of data and weights say more."""
         content = self.model_dump(mode="json", exclude={"data": {"path"}})
         return content | {"arms": [arm.as_json() for arm in self.arms]}
-
-
-def read_experiment(path: Path, *, data: Path | None = None, backbones: str | None = None) -> ExperimentSpec:
-    """Read an experiment's TOML; paths in it are relative to the file, `data` replaces the one it names.
-
-    Instead of `[[arms]]` a file may list `[[methods]]` and named sets of `[backbones]`: every method on every backbone
-    of the set `backbones`, the first set unless named; a method's `except` names backbones of the sets that do without
-    it. A list in the place of a value (`rank = [1, 2, 4]`) stands for an arm a value, several lists for every
-    combination. Raises ConfigError for a missing file, bad TOML, an unknown or mistyped key, an unknown set.
-    """
-    if not path.is_file():
-        raise ConfigError(f"No experiment file {path}. Give a .toml, e.g. experiments/mimic3-demo.toml.")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not valid TOML: {error}.") from error
-    where = content.get("data")
-    if isinstance(where, dict):
-        if data is not None:
-            where["path"] = str(data.resolve())
-        elif isinstance(where.get("path"), str):
-            where["path"] = str((path.parent / where["path"]).resolve())
-    _expand(content, path.name, backbones)
-    if isinstance(content.get("arms"), list):
-        content["arms"] = [one for arm in content["arms"] for one in _every_combination(arm)]
-    for arm in content["arms"] if isinstance(content.get("arms"), list) else []:
-        name = arm.get("backbone") if isinstance(arm, dict) else None
-        if isinstance(name, str) and (path.parent / name).is_dir():
-            arm["backbone"] = str((path.parent / name).resolve())
-    return parse(ExperimentSpec, content, path.name)
-
-
-def _expand(content: dict[str, Any], file: str, chosen: str | None) -> None:
-    """Put the arms of a set of backbones into `content`, in the place of its `backbones` and `methods`."""
-    sets, methods = content.get("backbones"), content.get("methods")
-    if sets is None and methods is None:
-        if chosen is not None:
-            raise ConfigError(f"{file} names its arms one by one; there is no set of backbones {chosen!r} to choose.")
-        return
-    named = isinstance(sets, dict) and sets and all(isinstance(names, list) for names in sets.values())
-    if not isinstance(sets, dict) or not named or not isinstance(methods, list) or "arms" in content:
-        raise ConfigError(
-            f'{file}: give either [[arms]], or both [backbones] (NAME = ["chronos-t5-nano", …]) and [[methods]].'
-        )
-    default = next(iter(sets))
-    if (chosen or default) not in sets:
-        raise ConfigError(f"{file} has no set of backbones {chosen!r}. Sets: {', '.join(sets)}.")
-    del content["backbones"], content["methods"]
-    content["arms"] = [
-        {"backbone": name, **{key: value for key, value in method.items() if key != "except"}}
-        if isinstance(method, dict)
-        else method
-        for name in sets[chosen or default]
-        for method in methods
-        if name not in _excepted(method, {name for names in sets.values() for name in names}, file)
-    ]
-    if chosen not in (None, default):
-        content["name"] = f"{content.get('name')}-{chosen}"
-
-
-def _excepted(method: Any, known: set[str], file: str) -> list[str]:
-    """The backbones that do without a method."""
-    named = method.get("except", []) if isinstance(method, dict) else []
-    strange = [name for name in named if name not in known] if isinstance(named, list) else [named]
-    if strange:
-        raise ConfigError(f"{file}: except = {named!r} must list backbones of its sets: {', '.join(sorted(known))}.")
-    return list(named)
-
-
-def _every_combination(arm: Any) -> list[Any]:
-    """An entry whose values may be lists, as the entries that it stands for."""
-    lists = {key: value for key, value in arm.items() if isinstance(value, list)} if isinstance(arm, dict) else {}
-    return [{**arm, **dict(zip(lists, chosen, strict=True))} for chosen in product(*lists.values())] if lists else [arm]
 
 
 def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:

@@ -14,7 +14,7 @@ from loracast.backbones import BACKBONES, load_backbone, skeleton
 from loracast.backbones.base import Backbone, check_window
 from loracast.baselines import extra
 from loracast.baselines.naive import BASELINES
-from loracast.config import ExperimentSpec
+from loracast.config import FITTED, ExperimentSpec
 from loracast.data.frame import patients_of
 from loracast.data.prepare import prepare
 from loracast.data.split import split_patients
@@ -23,7 +23,7 @@ from loracast.engines import Outcome, Plan, Task, carry_out
 from loracast.errors import BudgetError, ConfigError, LoracastError, TrainingError
 from loracast.files import read_json, write_json
 from loracast.methods import check_arm, method_named
-from loracast.runs import FAILED, FITTED, FORMAT, Run, facts_of_runs, refuse_other_format, runs_of
+from loracast.runs import FAILED, FORMAT, Run, facts_of_runs, refuse_other_format, runs_of
 from loracast.summary import summarise_experiment
 from loracast.tracking import check_trackers
 
@@ -189,7 +189,7 @@ def _alone(out: Path) -> Iterator[None]:
     try:
         with FileLock(out / ".lock", timeout=0):
             for stale in out.rglob(".*.partial"):  # of a process that was killed in the middle of writing
-                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+                shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
             yield
     except Timeout as error:
         raise ConfigError(f"Another process is running {out}. Wait for it, or give another --out.") from error
@@ -213,4 +213,12 @@ def _windows(spec: ExperimentSpec, table: Any, folder: Path) -> Windows:
             f"The data under {folder.parent} have changed since the windows were cut, so runs would not be comparable. "
             "Give another --out."
         )
-    return cut_windows(table, split_patients(patients_of(table), spec.split), spec.windows, folder)
+    cut = spec.windows.resolved(table.step_seconds)
+    contexts = [arm.context for arm in spec.arms if arm.context is not None]
+    if contexts and max(contexts) > (cut.context or 0):
+        raise ConfigError(
+            f"An arm sees {max(contexts)} steps of context; the windows have {cut.context}. Lower the arm's context, "
+            "or cut the windows longer ([windows] context)."
+        )
+    sides = split_patients(patients_of(table), spec.split)
+    return cut_windows(table, sides, spec.windows, folder, shortest=min(contexts, default=None))

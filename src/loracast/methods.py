@@ -163,7 +163,7 @@ def _check_size(backbone: Backbone, spec: ArmSpec, modules: Mapping[str, nn.Modu
         return
     sides = [(module.in_features, module.out_features) for module in matrices.values()]
     where = f"the tuned matrices of {backbone.card.name}"
-    rank, least = spec.rank, min(map(min, sides))
+    rank, least = (None if spec.rank is None else _first_rank(spec)), min(map(min, sides))
     if rank is not None and spec.method != "vera" and rank > least:  # VeRA's vectors scale random factors of any rank
         raise ConfigError(
             f"Rank {rank} given; {where} have rank {least} at most, and 2 to 16 is usual. Lower rank, or train every "
@@ -199,12 +199,16 @@ def _pissa(backbone: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
     return _lora(init_lora_weights=True if counted else "pissa")(backbone, spec, pattern)
 
 
-def _adalora(_: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
+def _first_rank(spec: ArmSpec) -> int:
+    """The rank that training starts with: AdaLoRA's paper takes half as many again as it ends with."""
     assert spec.rank is not None
-    # The paper starts with half as many ranks again as it ends with; the schedule is spread over the steps later.
-    first = math.ceil(1.5 * spec.rank)
+    return math.ceil(1.5 * spec.rank) if spec.method == "adalora" else spec.rank
+
+
+def _adalora(_: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
+    # The schedule is spread over the steps later.
     return peft.AdaLoraConfig(
-        init_r=first, target_r=spec.rank, lora_alpha=spec.alpha, total_step=100, target_modules=pattern
+        init_r=_first_rank(spec), target_r=spec.rank, lora_alpha=spec.alpha, total_step=100, target_modules=pattern
     )
 
 
@@ -229,9 +233,7 @@ def _norms(_: Backbone, __: ArmSpec, pattern: str) -> peft.PeftConfig:
     return peft.LNTuningConfig(target_modules=pattern)
 
 
-# The learning rates are those of experiments/ablations/learning-rate.toml with the lowest validation loss on a nano
-# model. Of LoRA, its relatives and OFT they are 1e-3, the upper end of what the papers use: there that loss fell up to
-# 6 % less than at 3e-3.
+# Where the learning rates come from: docs/methods.md.
 METHODS: dict[str, Method] = {
     "zero-shot": Method("the pretrained weights as they are", _nothing, 0.0, trains=False),
     "full": Method("every weight", _everything, 3e-4),

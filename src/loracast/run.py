@@ -133,6 +133,7 @@ def run_network(
     from loracast.baselines.neural import fit_network
 
     checkpoints = _checkpoints(folder, conduct)
+    whole = conduct.alone and not checkpoints.exists()
     with costs.metered() as cost:
         trained = fit_network(
             name,
@@ -149,7 +150,7 @@ def run_network(
         trained.save(temporary)
     facts = {"run_id": run_id, "arm": name, "method": "scratch", "seed": seed}
     facts |= {"trainable_parameters": trained.parameters, "total_parameters": trained.parameters}
-    facts |= _trained(trained.curve, cost, folder / "network", folder, conduct)
+    facts |= _trained(trained.curve, cost, folder / "network", folder, whole=whole)
     _finish(lambda: trained.forecaster, windows, spec, folder, UNTRAINED | facts, conduct)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
@@ -162,6 +163,7 @@ def run_arm(
     Checkpoints lie under `folder/checkpoints` until the run is done; a resume continues from the last one.
     """
     checkpoints = _checkpoints(folder, conduct)
+    whole = conduct.alone and not checkpoints.exists()
     backbone, base = conduct.shared.copy(arm.backbone, arm.revision)
     check_window(backbone.card, arm.context or windows.meta["context"])
     # The low-rank factors start from torch's global state.
@@ -199,11 +201,9 @@ def run_arm(
                 track=conduct.track,
                 results=conduct.results,
             )
-        known = adapter_facts(windows, curve, seed, spec.split)
-        known["window"]["context"] = train.context
-        known["patients"]["train"] = len(np.unique(train.patient))
+        known = adapter_facts(windows, train, curve, seed, spec.split)
         adapter.save_adapter(attached, folder / "adapter", base=base, facts=known)
-        facts |= _trained(curve, cost, folder / "adapter", folder, conduct)
+        facts |= _trained(curve, cost, folder / "adapter", folder, whole=whole)
         facts["train_patients"] = known["patients"]["train"]
     _finish(lambda: pretrained(backbone, spec.forecast, context=arm.context), windows, spec, folder, facts, conduct)
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -219,8 +219,11 @@ def _checkpoints(folder: Path, conduct: Conduct) -> Path:
     return checkpoints
 
 
-def _trained(curve: Curve, cost: costs.Meter, saved: Path, folder: Path, conduct: Conduct) -> dict[str, Any]:
-    """Write the learning curve; what a result says of the training behind it."""
+def _trained(curve: Curve, cost: costs.Meter, saved: Path, folder: Path, *, whole: bool) -> dict[str, Any]:
+    """Write the learning curve; what a result says of the training behind it.
+
+    `whole` is False for a training that was resumed, or shared the machine: the energy that was counted is not its own.
+    """
     write_json(folder / "learning.json", curve.as_json())
     return {
         "train_seconds": curve.seconds,
@@ -230,25 +233,28 @@ def _trained(curve: Curve, cost: costs.Meter, saved: Path, folder: Path, conduct
         "micro_batch": curve.micro_batch,
         "accumulation": curve.accumulation,
         "adapter_bytes": costs.folder_bytes(saved),
-        "energy_joules": cost.energy_joules if conduct.alone else None,
+        "energy_joules": cost.energy_joules if whole else None,
         "peak_memory_bytes": cost.peak_memory_bytes,
         "peak_gpu_memory_bytes": cost.peak_gpu_memory_bytes,
     }
 
 
-def adapter_facts(windows: Windows, curve: Curve, seed: int, split: SplitSpec) -> dict[str, Any]:
-    """What an adapter's card says of the data and the training behind it; `split` says who may be tested."""
+def adapter_facts(windows: Windows, train: WindowSet, curve: Curve, seed: int, split: SplitSpec) -> dict[str, Any]:
+    """What an adapter's card says of the data and the training behind it.
+
+    `train` are the windows that were learnt from, as they were seen; `split` says who may be tested.
+    """
     meta = windows.meta
     return {
         "seed": seed,
         "split": split.model_dump(mode="json"),
-        "window": {key: meta[key] for key in ("context", "horizon", "step_seconds", "joint")},
+        "window": {key: meta[key] for key in ("horizon", "step_seconds", "joint")} | {"context": train.context},
         "signals": {name: meta["units"][name] for name in meta["signals"]},
         "levels": list(LEVELS),
         "data": {
             key: meta[key] for key in ("source", "simulated", "licence", "table_fingerprint", "split_fingerprint")
         },
-        "patients": windows.count_patients(),
+        "patients": windows.count_patients() | {"train": len(np.unique(train.patient))},
         "best_step": curve.best_step,
         "validation_loss": min(e["loss"] for e in curve.validation),
         "validation_loss_at_start": curve.validation[0]["loss"],

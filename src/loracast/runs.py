@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.table import Table
 
 from loracast.baselines.naive import BASELINES, Baseline
-from loracast.config import ArmSpec, ExperimentSpec
+from loracast.config import FITTED, ArmSpec, ExperimentSpec
 from loracast.data.windows import Windows
 from loracast.errors import ConfigError
 from loracast.files import digest, read_json
@@ -20,8 +20,9 @@ from loracast.run import Conduct, run_arm, run_baseline, run_network
 FORMAT = 2
 """Of a results folder; one of another format is not continued."""
 FAILED = "failed.json"
-FITTED = ("ets", "theta")
-"""The baselines of an experiment that are fitted to each window; the others are networks."""
+
+_PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\":,]+/)+")
+"""A path from the root, up to its last name."""
 
 State = Literal["done", "failed", "half-trained", "waiting"]
 
@@ -64,9 +65,9 @@ class Run:
         return "half-trained" if (self.folder / "checkpoints").is_dir() else "waiting"
 
     def reason(self) -> str | None:
-        """Why it failed."""
+        """Why it failed, without the paths of this machine: the summary and the report tell it too."""
         file = self.folder / FAILED
-        return str(read_json(file)["error"]) if file.is_file() else None
+        return _PATH.sub("…/", str(read_json(file)["error"])) if file.is_file() else None
 
     def is_done(self, run_id: str) -> bool:
         """Whether it is done; raises ConfigError where its folder holds the result of another spec."""

@@ -73,7 +73,7 @@ def adapt_table(
     table = table if isinstance(table, Table) else open_table(table)
     cut, split = _window(window), parse(SplitSpec, {"seed": seed}, "The split")
     backbone = load_backbone(spec.backbone, revision=spec.revision)
-    check_window(backbone.card, cut.resolved(table.step_seconds).context or 0)
+    check_window(backbone.card, spec.context or cut.resolved(table.step_seconds).context or 0)
     base = base_digest(backbone)
     set_seed(seed)
     attached = attach(backbone, spec)
@@ -82,10 +82,11 @@ def adapt_table(
     work = out.with_name(f"{out.name}.work")
     with distributed.main_first():
         windows = _prepared(out, work, table, cut, split, asked, resume=resume)
+    train = windows.train.of_patients(spec.patients, seed).seeing(spec.context)
     curve = fit(
         attached,
-        windows.train,
-        windows.validation,
+        train,
+        windows.validation.seeing(spec.context),
         loop,
         work / "checkpoints",
         seed=seed,
@@ -98,7 +99,7 @@ def adapt_table(
     )
     with distributed.main_first():
         if distributed.is_main():
-            save_adapter(attached, out, base=base, facts=adapter_facts(windows, curve, seed, split))
+            save_adapter(attached, out, base=base, facts=adapter_facts(windows, train, curve, seed, split))
             shutil.rmtree(work)
     return read_card(out)
 

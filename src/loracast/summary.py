@@ -83,7 +83,10 @@ def arms_of(runs: Sequence[tuple[str, Path]]) -> list[dict[str, Any]]:
 
 
 def references_of(first: Mapping[str, Any], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
-    """The arms that an arm is held against: zero-shot and full fine-tuning of the same backbone on the same terms."""
+    """The arms that an arm is held against: zero-shot and full fine-tuning of the same backbone on the same terms.
+
+    Full fine-tuning at its usual learning rate: of several others none is more the reference than another.
+    """
     found: dict[str, str] = {}
     if first["backbone"] is None:
         return found
@@ -91,6 +94,7 @@ def references_of(first: Mapping[str, Any], results: Mapping[str, Sequence[Mappi
         for method, terms in (("zero-shot", ("context",)), ("full", ("context", "patients"))):
             asked = [{key: one["settings"].get(key) for key in terms} for one in (first, others[0])]
             same = others[0]["backbone"] == first["backbone"] and asked[0] == asked[1]
+            same = same and others[0]["settings"].get("learning_rate") is None
             if same and others[0]["method"] == method:
                 found.setdefault(method, name)
     return found
@@ -150,7 +154,8 @@ def arm_entry(
 
     return {
         "arm": name,
-        **{key: first.get(key) for key in ("backbone", "method", "settings", "licence", "hardware")},
+        **{key: first.get(key) for key in ("backbone", "method", "settings", "licence")},
+        "hardware": _machines(results),
         "seeds": [result["seed"] for result in results],
         **{key: first.get(key) for key in ("trainable_parameters", "total_parameters", "train_patients")},
         **{key: _mean(results, key) for key in MEANS},
@@ -164,6 +169,15 @@ def arm_entry(
         if name in BASELINES
         else compare_to_best(statistics[name], {floor: statistics[floor] for floor in BASELINES}),
     }
+
+
+def _machines(results: Sequence[Mapping[str, Any]]) -> Any:
+    """The machine that the runs ran on; a list where they ran on several."""
+    found: list[Any] = []
+    for result in results:
+        if result.get("hardware") not in found:
+            found.append(result.get("hardware"))
+    return found[0] if len(found) == 1 else found
 
 
 MEANS = (

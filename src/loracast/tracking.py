@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from loracast import distributed
-from loracast.errors import ConfigError
+from loracast.errors import BudgetError, ConfigError
 from loracast.files import read_json, write_json
 
 INSTALLED_BY = {
@@ -103,6 +103,8 @@ def _wandb(results: Path) -> dict[str, str]:
         "WANDB_DISABLE_CODE": "true",
         "WANDB_DISABLE_GIT": "true",
         "WANDB_ERROR_REPORTING": "false",
+        "WANDB__DISABLE_META": "true",  # host, user, program and its arguments
+        "WANDB_HOST": "loracast",
     }
     return {name: os.environ.get(name, value) for name, value in asked.items()}
 
@@ -127,7 +129,7 @@ def _mlflow_run(experiment: str, run: str, memory: Path, *, resume: bool) -> Ite
         write_json(memory, {"mlflow": opened.info.run_id})
         yield
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BudgetError):
         status = "KILLED"
         raise
     finally:

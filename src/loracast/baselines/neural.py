@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import nn
 
 from loracast.baselines.extra import needed
-from loracast.baselines.naive import checked as checked
+from loracast.baselines.naive import checked
 from loracast.baselines.scratch import (
     copied,
     put_back,

@@ -115,6 +115,8 @@ class _Run:
         self.validation: list[dict[str, float]] = []
         self.best = copied(self.trained)
         self.seconds = 0.0
+        self.in_steps = 0.0
+        """Of the seconds, those of optimizer steps."""
 
     @property
     def best_step(self) -> int:
@@ -135,7 +137,8 @@ class _Run:
             for number, state in self.optimizer.state_dict()["state"].items()
             for key, tensor in state.items()
         }
-        history = {"train": self.train, "validation": self.validation, "seconds": self.seconds}
+        history: dict[str, Any] = {"train": self.train, "validation": self.validation}
+        history |= {"seconds": self.seconds, "in_steps": self.in_steps}
         checkpoint = folder / f"checkpoint-{self.step}"
         with written(checkpoint) as temporary:
             temporary.mkdir()
@@ -159,6 +162,7 @@ class _Run:
         history = read_json(checkpoint / MARKER)
         self.step = step_of(checkpoint)
         self.train, self.validation, self.seconds = history["train"], history["validation"], history["seconds"]
+        self.in_steps = history["in_steps"]
 
 
 def train_from_scratch(
@@ -196,7 +200,8 @@ def train_from_scratch(
                 after_checkpoint()
     put_back(net, run.best)
     net.eval()
-    return Curve(run.train, run.validation, run.best_step, run.seconds)
+    each = run.in_steps / run.step if run.step else None
+    return Curve(run.train, run.validation, run.best_step, run.seconds, run.step, each, spec.batch_size)
 
 
 def _steps(run: _Run, train: WindowSet, spec: ScratchSpec, seed: int, bar: Any) -> None:
@@ -220,7 +225,8 @@ def _steps(run: _Run, train: WindowSet, spec: ScratchSpec, seed: int, bar: Any) 
         run.optimizer.step()
         bar.update()
     run.train.append({"step": run.step, "loss": float(np.mean(losses))})
-    run.seconds += time.monotonic() - start
+    took = time.monotonic() - start
+    run.seconds, run.in_steps = run.seconds + took, run.in_steps + took
 
 
 @torch.no_grad()

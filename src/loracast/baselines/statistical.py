@@ -4,6 +4,7 @@ The observed span of a context is the series: gaps in it are interpolated linear
 whose last values are missing is forecast that much further ahead. A season is fitted where the span holds two of them.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from loracast.baselines.extra import needed
-from loracast.baselines.naive import Baseline, Context, last_value
-from loracast.baselines.naive import checked as checked
-from loracast.errors import ConfigError
+from loracast.baselines.naive import Baseline, Context, checked, last_value
+from loracast.errors import ConfigError, DataError
 from loracast.series import LEVELS, Forecast
 
 INTERVALS: tuple[int, ...] = (20, 40, 60, 80)
@@ -23,6 +23,11 @@ INTERVALS: tuple[int, ...] = (20, 40, 60, 80)
 
 SPARE = 8
 """Fewest values beyond the season: all but a seasonal model's first states can then be estimated with one to spare."""
+
+FEWEST_FITS = 10
+"""Contexts from which on it is no chance if none could be fitted."""
+
+logger = logging.getLogger(__name__)
 
 Series = Float[np.ndarray, " time"]
 Maker = Callable[[int], Any]
@@ -66,6 +71,7 @@ def _forecast(make: Maker, context: Context, horizon: int, season: int) -> Forec
         raise ConfigError(f"season is {season} steps: give at least 1 (which is no season).")
     values = checked(context, horizon)
     quantiles = last_value(context, horizon).quantiles
+    tried = found = 0
     with _undisturbed():
         for window, one in enumerate(values):
             at = np.flatnonzero(~np.isnan(one))
@@ -73,8 +79,17 @@ def _forecast(make: Maker, context: Context, horizon: int, season: int) -> Forec
                 continue
             series = np.interp(np.arange(at[0], at[-1] + 1), at, one[at])
             fitted = _fitted(make, series, len(one) - 1 - at[-1] + horizon, season)
+            tried += 1
             if fitted is not None:
                 quantiles[window] = fitted[-horizon:]
+                found += 1
+    if tried >= FEWEST_FITS and not found:
+        raise DataError(
+            f"statsforecast fitted none of {tried} contexts: this would be the last value by another name. Check its "
+            'version: pip install "loracast[baselines]"'
+        )
+    if found < tried:
+        logger.warning("%d of %d contexts could not be fitted and take the last value", tried - found, tried)
     return Forecast(quantiles)
 
 

@@ -20,7 +20,7 @@ from loracast.bench.tables import bench_table, side_by_side, side_by_side_markdo
 from loracast.errors import ConfigError
 from loracast.files import read_json, write_json
 from loracast.methods import METHODS, method_named
-from loracast.report.numbers import duration, moment
+from loracast.readable import duration, moment
 
 __all__ = ["bench", "bench_table", "read_bench", "side_by_side", "side_by_side_markdown"]
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from loracast.bench.settings import read_bench
 from loracast.errors import ConfigError
-from loracast.report.numbers import ABSENT, count, energy, memory, moment, number, plural, size
+from loracast.readable import ABSENT, count, energy, memory, moment, number, plural, size
 
 Row = dict[str, Any]
 

@@ -1,8 +1,10 @@
 """The command line's frame: the application, and the options that several commands share."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 import loracast
@@ -51,6 +53,23 @@ Track = Annotated[list[str] | None, typer.Option(help="mlflow, tensorboard or wa
 def names_in(text: str) -> tuple[str, ...]:
     """The names of a comma-separated list."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+HOW = {"out", "resume", "jobs", "engine", "address", "cpus", "gpus", "max_hours", "track"}
+"""Options that say where and how long, and change no number."""
+
+
+def asked(context: typer.Context) -> str:
+    """The command with what its caller has set otherwise than usual, for a report: paths by their last name only."""
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if parameter.name in HOW or value in (None, False, [], ()) or value == parameter.get_default(context):
+            continue
+        flag: list[str] = [parameter.opts[0]] if isinstance(parameter, click.Option) else []
+        for one in value if isinstance(value, list | tuple) else [value]:
+            words += [*flag, *([] if one is True else [one.name if isinstance(one, Path) else str(one)])]
+    return shlex.join(words)
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:

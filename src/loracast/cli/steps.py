@@ -76,6 +76,7 @@ def params(
     """Count what a method trains. Offline, from built-in architecture sizes.
 
     Example: loracast params --backbone chronos-t5-base --method lora --rank 2
+
     Example: loracast params --backbone chronos-t5-tiny --method fourierft --sites qv --frequencies 100
     """
     from loracast.backbones.catalogue import trained_numbers, trained_table
@@ -114,6 +115,7 @@ def adapt(
     """Adapt a backbone to your own series. The adapter is a folder that PEFT loads too.
 
     Example: loracast adapt vitals.parquet --method lora --rank 2 --out adapter
+
     Example: torchrun --nproc-per-node 2 -m loracast adapt vitals.parquet --out adapter
     """
     from loracast.steps import adapt_table

@@ -25,14 +25,20 @@ from loracast.cli.app import (
     SitesName,
     Track,
     app,
+    asked,
     names_in,
     whole_numbers,
 )
+from loracast.errors import LoracastError
 from loracast.terminal import say, show
+
+MOST_TOLD = 6
+"""Arms whose verdicts are told in sentences; of more the table and the report tell."""
 
 
 @app.command()
 def run(
+    context: typer.Context,
     experiment: Annotated[
         Path, typer.Argument(metavar="EXPERIMENT", help="A .toml, e.g. experiments/mimic3-demo.toml.")
     ],
@@ -53,10 +59,12 @@ def run(
     """Run an experiment: data × arms × seeds. All on the same windows; finished runs are skipped.
 
     Example: loracast run experiments/mimic3-demo.toml --out results/mimic3-demo
-    Example: loracast run experiments/cross-model.toml --backbones released --jobs 2 --max-hours 8 --resume
-    Example: loracast run experiments/cross-model.toml --engine ray --address auto --gpus 1
+
+    Example: loracast run experiments/first-three/cross-model-cinc2019.toml --jobs 2 --max-hours 8 --resume
+
+    Example: loracast run experiments/paper/lora.toml --data mimic-iii-1.4 --engine ray --address auto --gpus 1
     """
-    from loracast.config import read_experiment
+    from loracast.experiment import read_experiment
 
     # Before torch is loaded: a misspelt key is told at once.
     spec = read_experiment(experiment, data=data, backbones=backbones)
@@ -69,15 +77,22 @@ def run(
         folder,
         resume=resume,
         say=say,
-        command=f"loracast run {experiment.name}" + (f" --backbones {backbones}" if backbones else ""),
+        command=asked(context),
         plan=plan,
     )
     from loracast.sweep import is_rank_sweep, write_sweep
 
-    sweep = write_sweep(folder) if is_rank_sweep(spec) and not summary["missing"] else None
+    sweep, undecided = None, ""
+    if is_rank_sweep(spec) and not summary["missing"]:
+        try:
+            sweep = write_sweep(folder)
+        except LoracastError as error:  # too few patients, say: what has run is worth its report all the same
+            undecided = f"No threshold: {error}"
     _print_summary(folder, summary)
     if sweep is not None:
         _print_sweep(sweep)
+    elif undecided:
+        print(undecided)
 
 
 def _print_sweep(sweep: dict[str, Any]) -> None:
@@ -109,6 +124,7 @@ app.add_typer(sweep_app, name="sweep")
 
 @sweep_app.command("ranks")
 def sweep_ranks(
+    call: typer.Context,
     backbone: BackboneName,
     data: Annotated[list[Path], typer.Option(help="A long table that `loracast data …` wrote (repeat the option).")],
     out: FolderOut = Path("runs/ranks"),
@@ -142,6 +158,7 @@ def sweep_ranks(
     """Find the smallest rank that suffices. Decided on validation patients, reported on test patients.
 
     Example: loracast sweep ranks --backbone chronos-t5-nano --data vitals.parquet --ranks 1,2,4,8 --out ranks
+
     Example: loracast sweep ranks --backbone moirai-nano --data icu.parquet --data cgm.parquet --jobs 2 --out ranks
     """
     from loracast.sweep import relation_table, sweep_tables
@@ -164,7 +181,7 @@ def sweep_ranks(
         "plan": _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track),
         "resume": resume,
         "say": say,
-        "command": f"loracast sweep ranks --backbone {backbone} --method {method} --seeds {seeds}",
+        "command": asked(call),
     }
     if len(data) == 1:
         sweeps, relation = {out: sweep_table(data[0], out, **settings)}, None
@@ -218,6 +235,7 @@ def bench(
     """Measure what each method costs on this machine. Time, memory, bytes, energy; synthetic windows, one file.
 
     Example: loracast bench --backbones chronos-t5-nano --methods full,lora --out bench.json
+
     Example: loracast bench --compare here.json --compare there.json --markdown
     """
     from loracast.bench import bench as measure
@@ -297,8 +315,8 @@ def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
 
     page = _draw(folder)
     show(result_table(summary))
-    for arm in summary["arms"]:
-        for verdict in (arm["vs_zero_shot"] or {}).values():
-            if not arm["arm"].endswith("zero-shot"):
-                print(f"{arm['arm']}: {verdict['sentence']}")
+    compared = [arm for arm in summary["arms"] if arm["vs_zero_shot"] and arm["method"] != "zero-shot"]
+    for arm in compared if len(compared) <= MOST_TOLD else ():
+        for verdict in arm["vs_zero_shot"].values():
+            print(f"{arm['arm']}: {verdict['sentence']}")
     print(f"\nReport: {page}")

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from loracast.config import WindowSpec
 from loracast.data.split import SIDES
 from loracast.data.stream import series_of
-from loracast.errors import DataError
+from loracast.errors import ConfigError, DataError
 from loracast.files import digest, read_json, write_json, written
 from loracast.series import Table
 
@@ -135,7 +135,15 @@ class WindowSet:
         return self.rows(np.flatnonzero(np.isin(self.patient, patients[: max(1, round(share * len(patients)))])))
 
     def seeing(self, context: int | None) -> "WindowSet":
-        """The same windows to one who sees the last `context` steps before the horizon; all of them for None."""
+        """The same windows to one who sees the last `context` steps before the horizon; all of them for None.
+
+        Raises ConfigError for more steps than a window has.
+        """
+        if context is not None and context > self.context:
+            raise ConfigError(
+                f"An arm's context of {context} steps is longer than the windows' ({self.context}). Lower it, or cut "
+                "the windows longer ([windows] context)."
+            )
         skipped = 0 if context is None else self.context - context
         index = self.index + skipped * np.array([1, 0, 0, self.step_seconds])
         return self if skipped == 0 else replace(self, index=index, context=self.context - skipped)
@@ -192,12 +200,14 @@ class Windows:
         return {name: len(codes) for name, codes in self.patients().items()}
 
 
-def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: Path) -> Windows:
+def cut_windows(
+    table: Table, sides: Mapping[str, str], spec: WindowSpec, out: Path, *, shortest: int | None = None
+) -> Windows:
     """Cut the windows of every series of `table` into a store at `out`, each on its patient's side.
 
     A window is kept if at least `min_context_observed` of its context and `min_target_observed` of its horizon are
-    measured. What is not kept is counted in `meta["attrition"]`. Raises DataError where a side has no window, with
-    the counts that show why.
+    measured, and anything in its last `shortest` context steps, which are all that some arm sees. What is not kept is
+    counted in `meta["attrition"]`. Raises DataError where a side has no window, with the counts that show why.
     """
     spec = spec.resolved(table.step_seconds)
     assert spec.context is not None
@@ -223,7 +233,7 @@ def cut_windows(table: Table, sides: Mapping[str, str], spec: WindowSpec, out: P
                     if len(one.values) < skipped + spec.context + spec.horizon:
                         counts["series_too_short"] += 1
                         continue
-                    starts = _starts(one.values, spec, counts, skipped=skipped)
+                    starts = _starts(one.values, spec, counts, skipped=skipped, shortest=shortest)
                     codes_of = np.full((len(starts), 2), (codes[one.patient], table.signals.index(one.signal)))
                     found.append(np.column_stack([starts + offset, codes_of, first + starts * table.step_seconds]))
                     values_file.write(one.values.tobytes())
@@ -248,7 +258,7 @@ def open_windows(folder: Path) -> Windows:
 
 
 def _starts(
-    values: Float[np.ndarray, " time"], spec: WindowSpec, counts: dict[str, int], *, skipped: int
+    values: Float[np.ndarray, " time"], spec: WindowSpec, counts: dict[str, int], *, skipped: int, shortest: int | None
 ) -> Int[np.ndarray, " window"]:
     """First steps of the windows of one series that are observed well enough; counts the others.
 
@@ -261,6 +271,8 @@ def _starts(
     in_context = seen[starts + spec.context] - seen[starts]
     in_target = seen[starts + spec.context + spec.horizon] - seen[starts + spec.context]
     rich_context = in_context >= max(1.0, spec.min_context_observed * spec.context)
+    if shortest is not None:
+        rich_context &= seen[starts + spec.context] > seen[starts + max(0, spec.context - shortest)]
     rich_target = in_target >= max(1.0, spec.min_target_observed * spec.horizon)
     counts["windows"] += len(starts)
     counts["context_too_sparse"] += int((~rich_context).sum())

@@ -69,7 +69,7 @@ class Outcome:
 
 
 Begin = Callable[[Task], None]
-"""Told when a run begins."""
+"""Told when a run begins (a cluster does not tell when)."""
 
 
 def carry_out(
@@ -82,7 +82,7 @@ def carry_out(
     if plan.engine == "ray":
         from loracast.engines.cluster import carry_out_on_ray
 
-        return carry_out_on_ray(plan, tasks, begin=begin)
+        return carry_out_on_ray(plan, tasks)
     if plan.jobs > 1:
         from loracast.engines.processes import carry_out_in_processes
 

@@ -5,9 +5,10 @@ All nodes must see the results folder and the weights under the same paths, and 
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from loracast.engines import Begin, Outcome, Plan, Task
+from loracast.engines import Outcome, Plan, Task
 from loracast.errors import ConfigError
 
 _RETRIES = 3
@@ -15,7 +16,7 @@ _RETRIES = 3
 _workshop: Any = None
 
 
-def carry_out_on_ray(plan: Plan, tasks: Sequence[Task], *, begin: Begin) -> Iterator[Outcome]:
+def carry_out_on_ray(plan: Plan, tasks: Sequence[Task]) -> Iterator[Outcome]:
     """Carry out `tasks` on the cluster at `plan.address`, or on one that is made here for as long as it takes.
 
     Raises ConfigError where Ray is not installed, or the cluster cannot be reached or has no such node.
@@ -31,9 +32,8 @@ def carry_out_on_ray(plan: Plan, tasks: Sequence[Task], *, begin: Begin) -> Iter
     try:
         _check_resources(ray, plan)
         remote = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=_RETRIES)(_perform)
-        running = {remote.remote(task): task for task in tasks}
-        for task in tasks:
-            begin(task)
+        # A task that is begun again must find its checkpoints, so that all go on from what is there.
+        running = {remote.remote(replace(task, resume=True)): task for task in tasks}
         while running:
             ready, _ = ray.wait(list(running), num_returns=1)
             task = running.pop(ready[0])

@@ -90,7 +90,9 @@ def _work(pipe: Connection, place: int, jobs: int, parent: int) -> None:
     _take_gpu(place)
     import torch
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    from loracast.machine import logical_cores
+
+    torch.set_num_threads(max(1, (logical_cores() or 1) // jobs))
     from loracast.engines.workshop import Workshop
 
     workshop = Workshop(progress=False, alone=False)

@@ -43,8 +43,6 @@ class Workshop:
 
         if task.is_late:
             return outcome("stopped")
-        spec, windows, runs = self._open(task)
-        run = runs[task.number]
 
         def stop_when_late() -> None:
             if task.is_late:
@@ -60,7 +58,10 @@ class Workshop:
             alone=self._alone,
             shared=self._shared,
         )
+        run = None
         try:
+            spec, windows, runs = self._open(task)
+            run = runs[task.number]
             with _alone(task.out, run):
                 run.folder.mkdir(parents=True, exist_ok=True)
                 (run.folder / FAILED).unlink(missing_ok=True)
@@ -69,8 +70,9 @@ class Workshop:
             return outcome("stopped")
         except Exception as error:
             told = f"{type(error).__name__}: {error}"
-            with contextlib.suppress(OSError):  # a full disk, say: the outcome tells it
-                write_json(run.folder / FAILED, {"error": told, "traceback": traceback.format_exc()})
+            if run is not None:
+                with contextlib.suppress(OSError):  # a full disk, say: the outcome tells it
+                    write_json(run.folder / FAILED, {"error": told, "traceback": traceback.format_exc()})
             return outcome("failed", told)
         return outcome("done")
 

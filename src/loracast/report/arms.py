@@ -4,14 +4,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from loracast.report.numbers import plural
+from loracast.config import FITTED
+from loracast.readable import plural
 from loracast.report.results import Arm, Summary, is_baseline, is_trained, score, scored_signals
 
 MANY = 12
 """More arms than this are no longer told apart in one plot, nor read sentence by sentence."""
-
-FITTED = {"ets": "ETS", "theta": "Theta"}
-"""The statistical models among the baselines: fitted to each context, so no naive forecasts."""
 
 
 def is_scratch(arm: Arm) -> bool:

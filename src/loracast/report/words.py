@@ -1,7 +1,8 @@
 """The verdict in plain words: which arm errs least, and whether adapting was shown to be worth it."""
 
-from loracast.report.arms import FITTED, MANY, is_adapted, is_naive, is_scratch
-from loracast.report.numbers import count, decimals_for, interval, number, plural, share
+from loracast.config import FITTED
+from loracast.readable import count, decimals_for, interval, number, plural, share
+from loracast.report.arms import MANY, is_adapted, is_naive, is_scratch
 from loracast.report.results import (
     Arm,
     Summary,

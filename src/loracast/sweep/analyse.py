@@ -17,6 +17,7 @@ from loracast.sweep.sums import ALL, Errors, metric_of
 from loracast.sweep.threshold import RULE, Decision, by_seed, decide, differences, scored
 
 SWEEP = "sweep.json"
+FORMAT = 1
 _UNKNOWN: dict[str, Any] = {"value": None, "ci95": None}
 
 
@@ -46,7 +47,7 @@ def analyse(out: Path | str, *, data: str | None = None, resamples: int = 2000) 
         notes += _notes(signal, thresholds[signal], list(finished.ranks))
     beside = {"validation": validation, "test": test}
     return {
-        "format": 1,
+        "format": FORMAT,
         "backbone": finished.backbone,
         "method": finished.method,
         "data": data or read_json(out / "experiment.json")["name"],
@@ -72,6 +73,11 @@ def read_sweep(out: Path | str) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigError(f"No {SWEEP} in {out}. Give the folder that `loracast sweep ranks` wrote.")
     found: dict[str, Any] = read_json(file)
+    if found.get("format") != FORMAT:
+        raise ConfigError(
+            f"{file} is of another version of loracast (format {found.get('format')}, this one reads {FORMAT}). Write "
+            "it anew: `loracast run` or `loracast sweep ranks` with the same arguments analyses what is done."
+        )
     return found
 
 

@@ -146,10 +146,16 @@ def sweep_tables(
 
 
 def is_rank_sweep(spec: ExperimentSpec) -> bool:
-    """Whether an experiment, however it came about, is what `analyse` reads: one backbone, the ranks of one method."""
+    """Whether an experiment, however it came about, is what `analyse` reads: one backbone, the ranks of one method.
+
+    Each rank once, and beside them zero-shot and full fine-tuning at most once.
+    """
     ranked = [arm for arm in spec.arms if arm.method not in ("zero-shot", "full")]
+    beside = [arm.method for arm in spec.arms if arm.method in ("zero-shot", "full")]
     alike = {arm.model_copy(update={"rank": None, "alpha": 0}) for arm in ranked}
-    return spec.validation_scores and len(ranked) > 1 and len(alike) == 1 and all(arm.rank for arm in ranked)
+    distinct = len({arm.rank for arm in ranked}) == len(ranked) and len(set(beside)) == len(beside)
+    sized = len(ranked) > 1 and all(arm.rank for arm in ranked)
+    return spec.validation_scores and sized and len(alike) == 1 and distinct
 
 
 def write_sweep(out: Path, data: str | None = None) -> dict[str, Any]:

@@ -32,6 +32,10 @@ def relate(sweeps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             f" In {flat} of them the threshold is not shown better than zero-shot on the test patients: there a small "
             "threshold says that tuning gained little, not that a small rank suffices."
         )
+    kinds = sorted({f"{row['backbone']} {row['method']}" for row in rows})
+    if len(kinds) > 1:
+        told = ", ".join(kinds)
+        warning += f" The sweeps are of different models or methods ({told}), which have thresholds of their own."
     return {
         "format": 1,
         "rows": rows,

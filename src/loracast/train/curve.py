@@ -8,9 +8,9 @@ from typing import Any
 class Curve:
     """Losses by step, the step whose weights were kept, and what training took.
 
-    `seconds` counts training, validation and saving; `seconds_per_step` is the median over the optimizer steps,
-    without validation and saving. `steps` were made, `best_step` is the one that was kept. `micro_batch` examples
-    went through the network at once in each process, `accumulation` times a step.
+    `seconds` counts training, validation and saving; `seconds_per_step` is the median over the optimizer steps (of
+    networks from scratch the mean), without validation and saving. `steps` were made, `best_step` is the one that was
+    kept. `micro_batch` examples went through the network at once in each process, `accumulation` times a step.
     """
 
     train: list[dict[str, float]]

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from loracast.readable import decimals_for, number, plural
 from loracast.report.figures.style import (
     WIDTH,
     ArmStyle,
@@ -16,7 +17,6 @@ from loracast.report.figures.style import (
     provenance,
     sample_sizes,
 )
-from loracast.report.numbers import decimals_for, number, plural
 from loracast.report.results import Difference, Results, Summary, difference_of, label_of, scored_signals, unit_of
 
 MOST = 24

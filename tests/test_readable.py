@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loracast.report.numbers import (
+from loracast.readable import (
     count,
     decimals_for,
     duration,
