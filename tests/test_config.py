@@ -273,3 +273,8 @@ def test_an_arm_is_called_after_backbone_and_method():
 def test_specs_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         SplitSpec().seed = 3
+
+
+def test_a_list_of_nothing_is_no_way_to_leave_an_arm_out(written):
+    with pytest.raises(ConfigError, match=r"rank = \[\] stands for no arm at all"):
+        read_experiment(written(**{'method = "lora"': 'method = "lora"\nrank = []'}))

@@ -9,7 +9,7 @@ import torch
 
 from loracast.backbones import load_backbone
 from loracast.backbones.base import Sites
-from loracast.config import ArmSpec
+from loracast.config import ArmSpec, parse
 from loracast.errors import ConfigError, TrainingError
 from loracast.methods import METHODS, attach, method_named
 from loracast.series import LEVELS
@@ -68,3 +68,30 @@ def test_a_method_that_finds_nothing_to_train_is_refused(tiny):
     assert isinstance(backbone.sites, Sites)
     with pytest.raises(TrainingError, match=r"'lora' cannot tune attention of tiny-t5"):
         attach(backbone, ArmSpec(backbone=str(tiny), method="lora"))
+
+
+def test_adalora_is_checked_by_the_rank_it_starts_with(tiny):
+    assert attached(tiny, "adalora", rank=10)
+    with pytest.raises(ConfigError, match="Rank 18 given; the tuned matrices of tiny-t5 have rank 16 at most"):
+        attached(tiny, "adalora", rank=12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"method": "full", "alpha": 4}, "'full' has no use for alpha"),
+        ({"method": "vera", "alpha": 4}, "'vera' has no use for alpha"),
+        ({"method": "zero-shot", "learning_rate": 0.1}, "'zero-shot' has no use for learning_rate"),
+        ({"method": "zero-shot", "patients": 0.5}, "'zero-shot' has no use for patients"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(settings, says):
+    with pytest.raises(ConfigError, match=says):
+        parse(ArmSpec, {"backbone": "tiny", **settings}, "The arm")
+
+
+def test_a_tied_head_is_tuned_without_its_embedding(tiny):
+    found = attached(tiny, "head")
+    net = found.backbone.net
+    assert net.lm_head.weight is not net.shared.weight
+    assert [name for name, _ in net.named_parameters() if name in found.trainable] == ["lm_head.weight"]

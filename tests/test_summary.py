@@ -10,7 +10,7 @@ import pytest
 
 from loracast.data.windows import open_windows
 from loracast.series import LEVELS
-from loracast.summary import choose_examples
+from loracast.summary import choose_examples, references_of
 
 SCORES = {"mae", "rmse", "bias", "mse_scaled", "mape", "dtw_scaled", "mase", "crps", "coverage_80"}
 COUNTS = {"n_windows", "n_cells", "n_patients"}
@@ -140,3 +140,31 @@ def test_best_typical_and_worst_are_ordered_by_error():
         errors = [quantiles[row, 0, 4] for _, row in chosen[start : start + 3]]
         assert errors == sorted(errors)
         assert all(windows.signal[row] == start // 3 for _, row in chosen[start : start + 3])
+
+
+def result(name: str, method: str, **settings: Any) -> list[dict[str, Any]]:
+    return [
+        {"arm": name, "backbone": "tiny", "method": method, "settings": {"context": None, "patients": 1.0, **settings}}
+    ]
+
+
+def test_full_fine_tuning_is_a_reference_on_the_same_terms_and_at_its_usual_rate_alone():
+    results = {
+        "zero": result("zero", "zero-shot"),
+        "slow": result("slow", "full", learning_rate=3e-5),
+        "few": result("few", "full", patients=0.05),
+        "lora": result("lora", "lora"),
+        "lora few": result("lora few", "lora", patients=0.05),
+    }
+    assert references_of(results["lora"][0], results) == {"zero-shot": "zero"}
+    assert references_of(results["lora few"][0], results) == {"zero-shot": "zero", "full": "few"}
+    results["full"] = result("full", "full")
+    assert references_of(results["lora"][0], results)["full"] == "full"
+
+
+def test_every_arm_is_held_against_the_one_that_errs_least(summary):
+    for entry in summary["arms"]:
+        for signal, found in entry["vs_best"].items():
+            errors = {other["arm"]: other["scores"][signal]["mae"] for other in summary["arms"]}
+            assert found["reference"] == min(errors, key=errors.get)
+            assert found["mae_difference"] == pytest.approx(errors[entry["arm"]] - min(errors.values()), abs=1e-9)

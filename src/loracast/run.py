@@ -119,7 +119,14 @@ def _reserve(path: Path) -> None:
 
 
 def run_baseline(
-    name: str, baseline: Baseline, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, conduct: Conduct
+    name: str,
+    baseline: Baseline,
+    windows: Windows,
+    spec: ExperimentSpec,
+    folder: Path,
+    run_id: str,
+    *,
+    conduct: Conduct,
 ) -> None:
     """Score a forecast that is fitted to each window alone into `folder`."""
     facts = UNTRAINED | {"run_id": run_id, "arm": name, "method": "baseline"}
@@ -127,7 +134,7 @@ def run_baseline(
 
 
 def run_network(
-    name: str, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, conduct: Conduct, *, seed: int
+    name: str, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, *, conduct: Conduct, seed: int
 ) -> None:
     """Train a network from scratch on the training windows and score it into `folder`."""
     from loracast.baselines.neural import fit_network
@@ -156,7 +163,7 @@ def run_network(
 
 
 def run_arm(
-    arm: ArmSpec, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, conduct: Conduct, *, seed: int
+    arm: ArmSpec, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, *, conduct: Conduct, seed: int
 ) -> None:
     """Run one arm with one seed into `folder`.
 

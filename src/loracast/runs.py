@@ -107,11 +107,11 @@ def perform(run: Run, windows: Windows, spec: ExperimentSpec, conduct: Conduct) 
     """Carry out one run, whatever it is."""
     run_id = run.run_id(spec, windows)
     if run.arm is not None:
-        run_arm(run.arm, windows, spec, run.folder, run_id, conduct, seed=run.seed)
+        run_arm(run.arm, windows, spec, run.folder, run_id, conduct=conduct, seed=run.seed)
     elif run.name in BASELINES or run.name in FITTED:
-        run_baseline(run.name, baseline_named(run.name), windows, spec, run.folder, run_id, conduct)
+        run_baseline(run.name, baseline_named(run.name), windows, spec, run.folder, run_id, conduct=conduct)
     else:
-        run_network(run.name, windows, spec, run.folder, run_id, conduct, seed=run.seed)
+        run_network(run.name, windows, spec, run.folder, run_id, conduct=conduct, seed=run.seed)
 
 
 def baseline_named(name: str) -> Baseline:

@@ -19,7 +19,7 @@ from loracast.data.frame import open_table, patients_of
 from loracast.data.split import SIDES, split_patients
 from loracast.data.stream import series_of
 from loracast.data.windows import cut_windows, open_windows
-from loracast.errors import DataError
+from loracast.errors import ConfigError, DataError
 from loracast.series import Table
 from loracast.train.trainer import Examples
 
@@ -304,3 +304,23 @@ def test_who_sees_less_of_the_context_sees_its_end_and_the_same_future(vitals, t
     np.testing.assert_array_equal(same, future)
     np.testing.assert_array_equal(short.starts(rows), test.starts(rows) + 16 * test.step_seconds)
     assert test.seeing(None) is test.seeing(24) is test
+
+
+def test_more_context_than_the_windows_have_is_refused_not_read_from_the_series_before(vitals, tmp_path):
+    test = cut_windows(vitals, sides_of(vitals), WindowSpec(context=24, horizon=6), tmp_path / "w").test
+    with pytest.raises(ConfigError, match=r"context of 30 steps is longer than the windows' \(24\)"):
+        test.seeing(30)
+
+
+def test_a_window_whose_last_steps_nobody_observed_is_left_out_for_who_sees_only_them(long_table, tmp_path):
+    gap = [80.0] * 18 + [None] * 6 + [81.0] * 6
+    table = long_table({(f"p{i}", f"s{i}", "heart_rate"): gap if i < 3 else [80.0, 81.0] * 15 for i in range(10)})
+    sides = {f"p{i}": ("train", "validation", "test")[i % 3] for i in range(10)}
+    spec = WindowSpec(context=24, horizon=6)
+    whole = cut_windows(table, sides, spec, tmp_path / "whole")
+    short = cut_windows(table, sides, spec, tmp_path / "short", shortest=6)
+    assert sum(whole.meta["counts"].values()) == 10
+    assert sum(short.meta["counts"].values()) == 7
+    assert short.meta["attrition"]["context_too_sparse"] == 3
+    for side in (short.train, short.validation, short.test):
+        assert not np.isnan(side.seeing(6).batch(slice(None))[0]).all(axis=1).any()
