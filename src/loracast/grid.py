@@ -69,7 +69,7 @@ def run_experiment(
             raise
         runs = runs_of(spec, out)
         done = {number for number, run in enumerate(runs) if run.is_done(run.run_id(spec, windows))}
-        text = spec.model_dump_json()
+        text = _anywhere(spec).model_dump_json()
         tasks = [
             Task(text, out.absolute(), number, resume, deadline, plan.track)
             for number in range(len(runs))
@@ -88,6 +88,17 @@ def run_experiment(
             f"The budget of {plan.max_hours:g} h was spent before any arm was done. Continue with --resume."
         )
     return summary
+
+
+def _anywhere(spec: ExperimentSpec) -> ExperimentSpec:
+    """The spec as a process in another working directory must read it: folders of backbones by their whole path."""
+    arms = [
+        arm.model_copy(update={"backbone": str(Path(arm.backbone).absolute())})
+        if arm.backbone not in BACKBONES and Path(arm.backbone).exists()
+        else arm
+        for arm in spec.arms
+    ]
+    return spec.model_copy(update={"arms": tuple(arms)})
 
 
 def _carried_out(plan: Plan, tasks: Sequence[Task], runs: Sequence[Run], *, say: Say, progress: bool) -> list[Outcome]:

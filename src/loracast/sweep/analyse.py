@@ -1,6 +1,6 @@
 """A finished rank sweep to its table: errors by rank, thresholds, overfitting, and what the series are like."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from loracast.data.windows import open_windows
 from loracast.errors import ConfigError, DataError
 from loracast.evaluate import FEWEST_PATIENTS
 from loracast.files import read_json
-from loracast.sweep.finished import Finished, Side, read_finished, read_side
+from loracast.sweep.finished import Done, Finished, Side, read_finished, read_side
 from loracast.sweep.overfit import overfit_of
 from loracast.sweep.properties import describe
 from loracast.sweep.sums import ALL, Errors, metric_of
@@ -60,8 +60,8 @@ def analyse(out: Path | str, *, data: str | None = None, resamples: int = 2000) 
         "windows": {side: windows.meta["counts"][side] for side in beside},
         "rows": rows,
         "thresholds": thresholds,
-        "zero_shot": _beside({side: found.zero_shot for side, found in beside.items()}, resamples),
-        "full": _beside({side: found.full for side, found in beside.items()}, resamples),
+        "zero_shot": _beside({side: found.zero_shot for side, found in beside.items()}, finished.zero_shot, resamples),
+        "full": _beside({side: found.full for side, found in beside.items()}, finished.full, resamples),
         "series": describe(windows.train),
         "notes": notes,
     }
@@ -149,11 +149,18 @@ def _to_zero_shot(arm: Errors, zero_shot: Errors, resamples: int) -> dict[str, A
     return scored(Errors(arm.sums - zero_shot.sums, arm.counts), resamples=resamples)[0]
 
 
-def _beside(sides: Mapping[str, Mapping[str, Errors]], resamples: int) -> dict[str, Any] | None:
-    """The errors of an arm beside the ranks: per signal, on each side; None where it has not run."""
+def _beside(sides: Mapping[str, Mapping[str, Errors]], runs: Sequence[Done], resamples: int) -> dict[str, Any] | None:
+    """The errors and costs of an arm beside the ranks: per signal, on each side; None where it has not run."""
     signals = dict.fromkeys(signal for found in sides.values() for signal in found)
+    if not runs:
+        return None
+    cost = {
+        "trainable_parameters": runs[0].result["trainable_parameters"],
+        "train_seconds": float(np.mean([run.result["train_seconds"] for run in runs])),
+    }
     entries = {
-        signal: {
+        signal: cost
+        | {
             side: scored(found[signal], resamples=resamples)[0] if signal in found else _UNKNOWN
             for side, found in sides.items()
         }
