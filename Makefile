@@ -8,8 +8,8 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## the whole path on simulated patients, in about three minutes
 	$(BIN)/loracast demo --out demo
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## all tests, a process a core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check src tests benchmarks

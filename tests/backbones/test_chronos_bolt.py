@@ -166,11 +166,11 @@ def test_a_context_that_would_be_cut_short_is_refused(backbone, call):
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_training_lowers_the_loss_and_what_is_saved_forecasts_the_same(folder, tmp_path, method):
-    attached = attach(load_backbone(str(folder)), ArmSpec(backbone=str(folder), method=method, rank=2))
+    attached = attach(load_backbone(str(folder)), ArmSpec(backbone=str(folder), method=method))
     backbone, base = attached.backbone, base_digest(load_backbone(str(folder)))
     context, future = walk(8, 48), walk(8, 6, seed=1)
     untouched = forecast(load_backbone(str(folder)), context)
-    assert torch.equal(forecast(backbone, context), untouched)
+    torch.testing.assert_close(forecast(backbone, context), untouched, rtol=1e-6, atol=1e-4)
     optimizer = torch.optim.AdamW(attached.trainable.values(), lr=0.01)
     losses = []
     for _ in range(8):
