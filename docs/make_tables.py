@@ -9,9 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loracast.bench import bench_markdown
 from loracast.report.compact import compact_markdown
 from loracast.report.ranks import rank_markdown, relation_markdown, threshold_markdown
 from loracast.report.tables import result_markdown
+
+
+def sharing_markdown(found: dict[str, Any]) -> str:
+    """What `benchmarks/sharing.py` measured, as a sentence."""
+    asked, together, apart = found["settings"], found["together"]["seconds"], found["apart"]["seconds"]
+    return (
+        f"Zero-shot and ranks {asked['ranks']} of {asked['backbone']}, {asked['steps']} steps each: {together:.0f} s "
+        f"in one experiment, {apart:.0f} s in {len(asked['ranks'].split(','))} (`python benchmarks/sharing.py`; "
+        f"{found['hardware']['processor']}). Together is {found['ratio']:.2f} times as fast by wall time, "
+        f"{found['processor_ratio']:.2f} times by processor time.\n"
+    )
+
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "study.md")
@@ -22,8 +35,10 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "ranks": ("sweep.json", rank_markdown),
     "thresholds": ("sweep.json", threshold_markdown),
     "relation": ("thresholds.json", relation_markdown),
+    "bench": ("bench.json", bench_markdown),
+    "sharing": ("sharing.json", sharing_markdown),
 }
-"""Each kind of block with the file that it is made from, and what makes it; words behind the folder choose methods."""
+"""Each kind of block with its file and what makes it; words behind the folder choose methods."""
 
 
 def filled(text: str) -> str:

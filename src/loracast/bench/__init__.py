@@ -16,13 +16,13 @@ import torch
 from loracast import costs
 from loracast.bench.places import backbones_here, is_listed
 from loracast.bench.settings import FORMAT, Settings, read_bench
-from loracast.bench.tables import bench_table, side_by_side, side_by_side_markdown
+from loracast.bench.tables import bench_markdown, bench_table, side_by_side, side_by_side_markdown
 from loracast.errors import ConfigError
 from loracast.files import read_json, write_json
 from loracast.methods import METHODS, method_named
 from loracast.readable import duration, moment
 
-__all__ = ["bench", "bench_table", "read_bench", "side_by_side", "side_by_side_markdown"]
+__all__ = ["bench", "bench_markdown", "bench_table", "read_bench", "side_by_side", "side_by_side_markdown"]
 
 Key = tuple[str, str]
 """The names of a backbone and of a method."""

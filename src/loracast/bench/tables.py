@@ -34,6 +34,18 @@ def bench_table(result: dict[str, Any]) -> Table:
     return table
 
 
+def bench_markdown(result: dict[str, Any]) -> str:
+    """The same as Markdown, without the quartiles."""
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result["settings"].items())
+    heads = ["backbone", "method", "trained numbers", "a step", "a window's forecast", "peak memory", "adapter"]
+    lines = [f"{_machine(result)}; {settings}.", "", f"| {' | '.join(heads)} |", "|---|---|" + "--:|" * 5]
+    for row in result["rows"]:
+        done = row["status"] == "done"
+        trained, step, _, *rest = _cells(row, False, False) if done else [row["status"]] + [ABSENT] * 5
+        lines.append(f"| {' | '.join([row['backbone'], row['method'], trained, step, *rest])} |")
+    return "\n".join(lines) + "\n"
+
+
 def _cells(row: Row, has_gpu: bool, has_energy: bool) -> list[str]:
     step = row["step_seconds"]
     forecast = row["forecast_milliseconds_per_window"] / 1000
