@@ -14,7 +14,7 @@ FIGURES = ROOT / "docs" / "figures"
 SHOWN = {
     "rank-sweep": ("ranks",),
     "full-against-lora": ("forest",),
-    "cross-model": ("heatmap", "pareto", "paired", "costs"),
+    "cross-model": ("heatmap", "pareto", "paired"),
 }
 """The figures of each experiment that the page shows."""
 
