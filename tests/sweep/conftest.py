@@ -94,6 +94,7 @@ def made_up(many: Table, tmp_path: Path) -> Callable[..., Path]:
         for method, (shift, count) in beside.items():
             for seed in range(count):
                 facts = {"arm": f"tiny {method}", "method": method, "settings": {"rank": None}, "seed": seed}
+                facts["trainable_parameters"] = 0 if method == "zero-shot" else 5000
                 shifts = {"validation": shift, "test": shift}
                 write_run(out / "runs" / f"{method}-s{seed}", windows, facts, shifts, seed=seed)
         (out / "experiment.json").write_text(json.dumps({"name": "made-up", "runs": planned}))

@@ -39,6 +39,9 @@ def test_the_content_is_as_documented(made_up):
         for side in ("validation", "test"):
             low, high = row[side]["ci95"]
             assert low < row[side]["value"] < high
+    assert {(entry["trainable_parameters"], entry["train_seconds"]) for entry in sweep["full"].values()} == {
+        (5000, 2.0)
+    }
     assert set(sweep["series"]) == {"heart_rate", "map"}
     assert set(sweep["series"]["map"]) == {"length", "missing", "noise", "seasonality", "scale_distance"}
 
