@@ -1,7 +1,7 @@
 """Windows to quantiles, a batch at a time."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,14 +42,16 @@ def pretrained(backbone: Backbone, spec: ForecastSpec, *, context: int | None = 
     steps = context
 
     def forecast(context: Float[np.ndarray, "window context"], windows: WindowSet, rows: slice) -> Forecast:
-        seen = windows.seeing(steps)
+        # Of these rows alone: a set that sees less would be a new index of all windows, for every batch.
+        skipped = 0 if steps is None else windows.context - steps
+        known = rows_of(windows, rows)
         quantiles = backbone.forecast(
-            torch.from_numpy(context[:, -seen.context :]),
+            torch.from_numpy(context[:, skipped:]),
             windows.horizon,
             levels=LEVELS,
             samples=spec.samples,
             generator=generator,
-            rows=rows_of(seen, rows),
+            rows=replace(known, start=known.start + skipped * windows.step_seconds),
         )
         return Forecast(quantiles.numpy())
 

@@ -87,7 +87,7 @@ def _everything(backbone: Backbone, _: ArmSpec) -> None:
     backbone.net.requires_grad_(True)
 
 
-def _head(backbone: Backbone, spec: ArmSpec) -> None:
+def _head(backbone: Backbone, _: ArmSpec) -> None:
     modules = modules_at(backbone, pattern_of(backbone, "head"))
     _free(backbone, modules)
     backbone.net.requires_grad_(False)
@@ -122,8 +122,14 @@ def _free(backbone: Backbone, modules: Mapping[str, nn.Module]) -> None:
 
 def free_sites(backbone: Backbone, spec: ArmSpec) -> None:
     """Give the modules that `spec` tunes weights of their own, as `attach` does before anything else."""
-    pattern = pattern_of(backbone, spec.sites or METHODS[spec.method].at or "attention")
-    _free(backbone, modules_at(backbone, pattern))
+    _free(backbone, modules_at(backbone, _pattern(backbone, spec)))
+
+
+def _pattern(backbone: Backbone, spec: ArmSpec) -> str:
+    """Where a method of PEFT acts: at the arm's sites, else at its own."""
+    sites = spec.sites or METHODS[spec.method].at
+    assert sites is not None, "every method of PEFT has a place"
+    return pattern_of(backbone, sites)
 
 
 Config = Callable[[Backbone, ArmSpec, str], peft.PeftConfig]
@@ -132,7 +138,7 @@ Config = Callable[[Backbone, ArmSpec, str], peft.PeftConfig]
 
 def _peft(config: Config) -> Callable[[Backbone, ArmSpec], PeftModel]:
     def attach(backbone: Backbone, spec: ArmSpec) -> PeftModel:
-        pattern = pattern_of(backbone, spec.sites or METHODS[spec.method].at or "attention")
+        pattern = _pattern(backbone, spec)
         modules = modules_at(backbone, pattern)
         _check_size(backbone, spec, modules)
         _free(backbone, modules)

@@ -129,9 +129,9 @@ class WindowSet:
 
     def of_patients(self, share: float, seed: int) -> "WindowSet":
         """The windows of a seeded share of the patients, one at least; a smaller share is part of a larger one."""
-        patients = np.random.default_rng(seed).permutation(np.unique(self.patient))
         if share == 1:
             return self
+        patients = np.random.default_rng(seed).permutation(np.unique(self.patient))
         return self.rows(np.flatnonzero(np.isin(self.patient, patients[: max(1, round(share * len(patients)))])))
 
     def seeing(self, context: int | None) -> "WindowSet":
@@ -144,9 +144,10 @@ class WindowSet:
                 f"An arm's context of {context} steps is longer than the windows' ({self.context}). Lower it, or cut "
                 "the windows longer ([windows] context)."
             )
-        skipped = 0 if context is None else self.context - context
-        index = self.index + skipped * np.array([1, 0, 0, self.step_seconds])
-        return self if skipped == 0 else replace(self, index=index, context=self.context - skipped)
+        if context is None or context == self.context:
+            return self
+        index = self.index + (self.context - context) * np.array([1, 0, 0, self.step_seconds])
+        return replace(self, index=index, context=context)
 
     def rows(self, chosen: Int[np.ndarray, " chosen"]) -> "WindowSet":
         """The windows with these positions."""
