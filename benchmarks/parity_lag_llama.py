@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from loracast.backbones.hub import read_config, read_tensors, refuse_other_weights
-from loracast.backbones.lag_llama import read_lag_llama
 from loracast.errors import BackboneError
-from loracast.nets.lag_llama import LagLlama, LagLlamaConfig
-from loracast.nets.lag_llama_sampler import mean_path
-from loracast.nets.lag_llama_window import Window, teacher_forced
+from loracast.models.hub import read_config, read_tensors, refuse_other_weights
+from loracast.models.lag_llama import read_lag_llama
+from loracast.models.nets.lag_llama import LagLlama, LagLlamaConfig
+from loracast.models.nets.lag_llama_sampler import mean_path
+from loracast.models.nets.lag_llama_window import Window, teacher_forced
 
 INPUTS = {"past_target", "past_observed_values", "past_time_feat", "future_time_feat", "future_target"}
 INPUTS |= {"future_observed_values"}

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from loracast.nets.likelihood import log_density, training_loss, variate_scores
-from loracast.nets.mixture import Mixture
-from loracast.nets.moirai import MoiraiConfig, MoiraiNet
-from loracast.nets.packing import Series, pack
+from loracast.models.nets.likelihood import log_density, training_loss, variate_scores
+from loracast.models.nets.mixture import Mixture
+from loracast.models.nets.moirai import MoiraiConfig, MoiraiNet
+from loracast.models.nets.packing import Series, pack
 
 INPUTS = {"past_target", "past_observed", "past_is_pad", "future_target", "future_observed", "future_is_pad"}
 

@@ -13,12 +13,13 @@ import json
 import torch
 from timing import median_seconds
 
-from loracast import costs
-from loracast.backbones import lag_llama, moirai, skeleton
-from loracast.backbones.base import Backbone, Rows
-from loracast.nets.lag_llama import LagLlama
-from loracast.nets.moirai import MoiraiNet
-from loracast.series import LEVELS
+from loracast.models import lag_llama, moirai
+from loracast.models.base import Backbone, Rows
+from loracast.models.nets.lag_llama import LagLlama
+from loracast.models.nets.moirai import MoiraiNet
+from loracast.models.registry import skeleton
+from loracast.training import cost as costs
+from loracast.types import LEVELS
 
 
 def seconds(backbone: Backbone, windows: int, context: int, repeats: int) -> float:

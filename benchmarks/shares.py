@@ -17,14 +17,15 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from loracast import costs
-from loracast.backbones import load_backbone, moirai
-from loracast.backbones.base import Backbone, Rows
-from loracast.bench.series import synthetic_windows
-from loracast.config import ArmSpec
-from loracast.methods import attach
-from loracast.nets import lag_llama_window
-from loracast.train import _Windows
+from loracast.models import moirai
+from loracast.models.base import Backbone, Rows
+from loracast.models.nets import lag_llama_window
+from loracast.models.registry import load_backbone
+from loracast.spec import ArmSpec
+from loracast.study.bench.series import synthetic_windows
+from loracast.training import _Windows
+from loracast.training import cost as costs
+from loracast.tuning.methods import attach
 
 PARTS = ("windows", "inputs", "forward", "backward", "optimizer")
 WARM_UP = 5

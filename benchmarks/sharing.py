@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from loracast import costs
-from loracast.data.mimic3 import read_mimic3
-from loracast.data.simulate import simulate
+from loracast.data.readers.mimic3 import read_mimic3
+from loracast.data.simulator.cohort import simulate
 from loracast.files import read_json, write_json
+from loracast.training import cost as costs
 
 
 def experiment(name: str, table: Path, arguments: argparse.Namespace, ranks: list[int]) -> str:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from timing import median_seconds
 
-from loracast import costs
-from loracast.config import SplitSpec, WindowSpec
-from loracast.data.frame import open_table, patients_of
-from loracast.data.mimic3 import read_mimic3
-from loracast.data.simulate import simulate
+from loracast.data.readers.mimic3 import read_mimic3
+from loracast.data.simulator.cohort import simulate
 from loracast.data.split import split_patients
+from loracast.data.table import open_table, patients_of
 from loracast.data.windows import cut_windows, open_windows
+from loracast.spec import SplitSpec, WindowSpec
+from loracast.training import cost as costs
 
 
 def main() -> None:

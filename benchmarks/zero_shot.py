@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from loracast.backbones import load_backbone
-from loracast.config import ForecastSpec, SplitSpec, WindowSpec
-from loracast.data.cinc2019 import read_cinc2019
-from loracast.data.frame import open_table, patients_of, write_table
+from loracast.data.readers.cinc2019 import read_cinc2019
 from loracast.data.split import SIDES, split_patients
+from loracast.data.table import open_table, patients_of, write_table
 from loracast.data.windows import WindowSet, cut_windows
-from loracast.pretrain.card import read_measured, write_card
-from loracast.pretrain.measure import window_scores
-from loracast.pretrain.recipe import load_recipe
+from loracast.models.registry import load_backbone
+from loracast.spec import ForecastSpec, SplitSpec, WindowSpec
+from loracast.training.pretrain.card import read_measured, write_card
+from loracast.training.pretrain.measure import window_scores
+from loracast.training.pretrain.recipe import load_recipe
 
 
 def all_windows(table: Path, spec: WindowSpec, folder: Path, most: int) -> WindowSet:

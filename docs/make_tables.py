@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loracast.bench import bench_markdown
 from loracast.report.compact import compact_markdown
 from loracast.report.ranks import rank_markdown, relation_markdown, threshold_markdown
 from loracast.report.tables import result_markdown
+from loracast.study.bench import bench_markdown
 
 
 def sharing_markdown(found: dict[str, Any]) -> str:

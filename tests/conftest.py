@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loracast.config import ExperimentSpec, parse
-from loracast.data.frame import open_table
 from loracast.data.schema import LONG_SCHEMA, METADATA_KEY, SIGNALS, TableInfo
-from loracast.series import Table
+from loracast.data.table import open_table
+from loracast.spec import ExperimentSpec, parse
+from loracast.types import Table
 
 START = datetime(2150, 3, 1)
 PATIENT, STAY = "pat-Zq7x", "stay-Kw9v"
@@ -143,8 +143,8 @@ def spec(vitals: Table, tiny: Path) -> ExperimentSpec:
 @pytest.fixture(scope="session")
 def done(spec: ExperimentSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results folder of that experiment, with its report."""
-    from loracast.grid import run_experiment
     from loracast.report import write_report
+    from loracast.study.study import run_experiment
 
     out = tmp_path_factory.mktemp("results") / "small"
     run_experiment(spec, out, progress=False, say=lambda _: None)

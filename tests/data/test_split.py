@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loracast.config import SplitSpec
 from loracast.data.split import SIDES, split_patients
 from loracast.errors import DataError
+from loracast.spec import SplitSpec
 
 patients = st.sets(st.text(min_size=1, max_size=6), min_size=3, max_size=80)
 seeds = st.integers(0, 2**31)

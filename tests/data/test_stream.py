@@ -7,11 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from loracast.data.frame import open_table
 from loracast.data.stream import series_of
+from loracast.data.table import open_table
 from loracast.errors import DataError
-
-from ..conftest import START, cohort, write_long
+from tests.conftest import START, cohort, write_long
 
 
 def test_values_keys_and_last_times_are_those_of_the_table(tmp_path):

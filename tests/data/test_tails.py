@@ -8,9 +8,8 @@ import pytest
 
 from loracast.data.stream import One, series_of
 from loracast.data.tails import tails_of
-from loracast.series import LEVELS
-
-from ..conftest import START, write_long
+from loracast.types import LEVELS
+from tests.conftest import START, write_long
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])

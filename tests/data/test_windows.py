@@ -14,16 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from loracast.config import SplitSpec, WindowSpec
-from loracast.data.frame import open_table, patients_of
 from loracast.data.split import SIDES, split_patients
 from loracast.data.stream import series_of
+from loracast.data.table import open_table, patients_of
 from loracast.data.windows import cut_windows, open_windows
 from loracast.errors import ConfigError, DataError
-from loracast.series import Table
-from loracast.train.trainer import Examples
-
-from ..conftest import START, write_long
+from loracast.spec import SplitSpec, WindowSpec
+from loracast.training.trainer import Examples
+from loracast.types import Table
+from tests.conftest import START, write_long
 
 SPEC = WindowSpec(context=24, horizon=6, stride=5)
 

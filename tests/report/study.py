@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from .conftest import PATIENT, example, learning, scores, summary_of, write
+from tests.report.conftest import PATIENT, example, learning, scores, summary_of, write
 
 BACKBONES = {"chronos-t5-nano": 3_452_160, "moirai-nano": 1_204_224, "lag-llama-nano": 812_544}
 METHODS = {

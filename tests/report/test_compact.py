@@ -3,8 +3,7 @@
 import copy
 
 from loracast.report.compact import compact_markdown
-
-from .study import study_summary as study
+from tests.report.study import study_summary as study
 
 
 def test_there_is_a_line_an_arm_and_a_pair_of_columns_a_signal():

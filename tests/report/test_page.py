@@ -15,8 +15,7 @@ from loracast.errors import ConfigError
 from loracast.report import figures, read_summary, write_report
 from loracast.report import page as page_module
 from loracast.report.results import read_results
-
-from .conftest import ARMS, PATIENT, SIGNALS, results_folder, write
+from tests.report.conftest import ARMS, PATIENT, SIGNALS, results_folder, write
 
 FIGURES = ("fans", "forest", "horizon", "pareto", "costs", "learning", "flow")
 

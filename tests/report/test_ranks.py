@@ -1,8 +1,7 @@
 """The rank sweep as Markdown."""
 
 from loracast.report.ranks import RANK_HEADS, THRESHOLD_HEADS, rank_markdown, relation_markdown, threshold_markdown
-
-from .study import RANKS, sweep_of
+from tests.report.study import RANKS, sweep_of
 
 
 def tables_of(text: str) -> list[list[str]]:

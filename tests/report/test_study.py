@@ -21,10 +21,20 @@ from loracast.report.reproduce import snippet
 from loracast.report.results import Results, read_results
 from loracast.report.tables import MARKDOWN_HEADS
 from loracast.report.words import lowest_of_signal, verdict_of_arm
-
-from .conftest import ARMS, PATIENT, results_folder, summary_of, write
-from .study import BACKBONES, FLOOR, METHODS, RANKS, REASON, SCRATCH, TWO, study_folder, study_summary, sweep_of
-from .test_page import Page, page_of, summary_changed
+from tests.report.conftest import ARMS, PATIENT, results_folder, summary_of, write
+from tests.report.study import (
+    BACKBONES,
+    FLOOR,
+    METHODS,
+    RANKS,
+    REASON,
+    SCRATCH,
+    TWO,
+    study_folder,
+    study_summary,
+    sweep_of,
+)
+from tests.report.test_page import Page, page_of, summary_changed
 
 
 def results_of(summary: dict[str, Any], sweep: dict[str, Any] | None = None) -> Results:

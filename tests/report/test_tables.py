@@ -10,8 +10,7 @@ import pytest
 from rich.console import Console
 
 from loracast.report.tables import result_markdown, result_table
-
-from .conftest import ARMS, SIGNALS, summary_of
+from tests.report.conftest import ARMS, SIGNALS, summary_of
 
 
 @pytest.fixture

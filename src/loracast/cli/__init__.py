@@ -6,7 +6,7 @@ import typer
 
 from loracast.cli import data, steps, studies  # noqa: F401  their commands, in the order of `--help`
 from loracast.cli.app import app
-from loracast.terminal import run_command
+from loracast.cli.terminal import run_command
 
 __all__ = ["app", "main"]
 

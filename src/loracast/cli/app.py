@@ -8,8 +8,8 @@ import click
 import typer
 
 import loracast
+from loracast.cli.terminal import folder_out, json_out, table_out
 from loracast.errors import ConfigError
-from loracast.terminal import folder_out, json_out, table_out
 
 app = typer.Typer(
     no_args_is_help=True,

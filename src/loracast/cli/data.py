@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from loracast.cli.app import AsJson, FolderOut, Seed, TableOut, app, names_in
-from loracast.terminal import not_itself, say
+from loracast.cli.terminal import not_itself, say
 
 data_app = typer.Typer(no_args_is_help=True, help="Read clinical data into one long table.")
 app.add_typer(data_app, name="data")
@@ -41,7 +41,7 @@ def data_mimic3(
 
     Example: loracast data mimic3 mimic-iii-demo --cohort all --out vitals.parquet
     """
-    from loracast.data.mimic3 import read_mimic3
+    from loracast.data.readers.mimic3 import read_mimic3
 
     attrition = read_mimic3(
         source,
@@ -69,7 +69,7 @@ def data_cinc2019(
 
     Example: loracast data cinc2019 training_setB.tar.xz --septic-only --out septic.parquet
     """
-    from loracast.data.cinc2019 import read_cinc2019
+    from loracast.data.readers.cinc2019 import read_cinc2019
 
     attrition = read_cinc2019(
         source, out, signals=names_in(signals), septic_only=septic_only, min_hours=min_hours, show=say
@@ -95,7 +95,7 @@ def data_table(
 
     Example: loracast data table cgm.csv.gz --grid 15min --value cgm_mgdl --signal glucose --out cgm.parquet
     """
-    from loracast.data.frame import write_table
+    from loracast.data.table import write_table
 
     not_itself(source, out)
     attrition = write_table(
@@ -123,6 +123,6 @@ def data_simulate(
 
     Example: loracast data simulate --out simulated && loracast data mimic3 simulated --grid 5min --out v.parquet
     """
-    from loracast.data.simulate import simulate
+    from loracast.data.simulator.cohort import simulate
 
     print(f"Wrote simulated MIMIC-III tables to {simulate(out, patients=patients, seed=seed)}")

@@ -24,7 +24,7 @@ from loracast.cli.app import (
     Track,
     app,
 )
-from loracast.terminal import not_itself, say, show
+from loracast.cli.terminal import not_itself, say, show
 
 
 @app.command()
@@ -33,7 +33,7 @@ def backbones(as_json: AsJson = False) -> None:
 
     Example: loracast backbones
     """
-    from loracast.backbones.catalogue import catalogue, catalogue_table
+    from loracast.tuning.catalogue import catalogue, catalogue_table
 
     rows = catalogue()
     if as_json:
@@ -53,7 +53,7 @@ def methods(
 
     Example: loracast methods --backbone chronos-t5-tiny
     """
-    from loracast.backbones.catalogue import methods_of, methods_table
+    from loracast.tuning.catalogue import methods_of, methods_table
 
     rows = methods_of(backbone)
     if as_json:
@@ -79,8 +79,8 @@ def params(
 
     Example: loracast params --backbone chronos-t5-tiny --method fourierft --sites qv --frequencies 100
     """
-    from loracast.backbones.catalogue import trained_numbers, trained_table
-    from loracast.config import ArmSpec, parse
+    from loracast.spec import ArmSpec, parse
+    from loracast.tuning.catalogue import trained_numbers, trained_table
 
     asked = {"backbone": backbone, "method": method, "rank": rank, "alpha": alpha}
     asked |= {"sites": sites, "frequencies": frequencies, "block_size": block_size}
@@ -118,7 +118,7 @@ def adapt(
 
     Example: torchrun --nproc-per-node 2 -m loracast adapt vitals.parquet --out adapter
     """
-    from loracast.steps import adapt_table
+    from loracast.study.steps import adapt_table
 
     card = adapt_table(
         table,
@@ -154,7 +154,7 @@ def forecast(
 
     Example: loracast forecast vitals.parquet --adapter adapter --out forecast.parquet
     """
-    from loracast.steps import forecast_table
+    from loracast.study.steps import forecast_table
 
     not_itself(table, out)
     count = forecast_table(
@@ -185,7 +185,7 @@ def evaluate(
     Example: loracast evaluate vitals.parquet --adapter adapter
     """
     from loracast.report.tables import result_table
-    from loracast.steps import evaluate_table
+    from loracast.study.steps import evaluate_table
 
     summary = evaluate_table(
         table,
@@ -211,7 +211,7 @@ def merge(
 
     Example: loracast merge adapter --out merged && loracast forecast vitals.parquet --backbone merged --out f.parquet
     """
-    from loracast.adapter import merge_adapter
+    from loracast.tuning.adapter import merge_adapter
 
     print(f"Wrote {merge_adapter(adapter, out, backbone=backbone)}")
 
@@ -226,6 +226,6 @@ def pretrain(
 
     Example: loracast pretrain chronos-t5-nano --out nano --resume
     """
-    from loracast.pretrain import pretrain_backbone
+    from loracast.training.pretrain import pretrain_backbone
 
     print(f"Weights and model card: {pretrain_backbone(recipe, out, resume=resume, say=say)}")

@@ -29,8 +29,8 @@ from loracast.cli.app import (
     names_in,
     whole_numbers,
 )
+from loracast.cli.terminal import say, show
 from loracast.errors import LoracastError
-from loracast.terminal import say, show
 
 MOST_TOLD = 6
 """Arms whose verdicts are told in sentences; of more the table and the report tell."""
@@ -64,11 +64,11 @@ def run(
 
     Example: loracast run experiments/paper/lora.toml --data mimic-iii-1.4 --engine ray --address auto --gpus 1
     """
-    from loracast.experiment import read_experiment
+    from loracast.study.experiment import read_experiment
 
     # Before torch is loaded: a misspelt key is told at once.
     spec = read_experiment(experiment, data=data, backbones=backbones)
-    from loracast.grid import run_experiment
+    from loracast.study.study import run_experiment
 
     plan = _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
     folder = out or Path("runs") / spec.name
@@ -80,7 +80,7 @@ def run(
         command=asked(context),
         plan=plan,
     )
-    from loracast.sweep import is_rank_sweep, write_sweep
+    from loracast.study.ranks import is_rank_sweep, write_sweep
 
     sweep, undecided = None, ""
     if is_rank_sweep(spec) and not summary["missing"]:
@@ -96,7 +96,7 @@ def run(
 
 
 def _print_sweep(sweep: dict[str, Any]) -> None:
-    from loracast.sweep import threshold_table
+    from loracast.study.ranks import threshold_table
 
     show(threshold_table(sweep))
     for note in sweep["notes"]:
@@ -113,7 +113,7 @@ def _plan(
     max_hours: float | None,
     track: list[str] | None,
 ) -> Any:
-    from loracast.engines import Plan
+    from loracast.study.engine import Plan
 
     return Plan(jobs, engine, address, cpus, gpus, max_hours, tuple(track or ()))  # type: ignore[arg-type]  # checked
 
@@ -162,8 +162,8 @@ def sweep_ranks(
 
     Example: loracast sweep ranks --backbone moirai-nano --data icu.parquet --data cgm.parquet --jobs 2 --out ranks
     """
-    from loracast.sweep import relation_table, sweep_tables
-    from loracast.sweep import sweep_ranks as sweep_table
+    from loracast.study.ranks import relation_table, sweep_tables
+    from loracast.study.ranks import sweep_ranks as sweep_table
 
     window = {"context": context, "horizon": horizon, "stride": stride, "joint": joint or None}
     settings = {
@@ -208,7 +208,7 @@ def sweep_relate(
     Example: loracast sweep relate results/sweep-cinc2019 results/sweep-shanghai-cgm --out thresholds.json
     """
     from loracast.files import write_json
-    from loracast.sweep import read_sweep, relate, relation_table
+    from loracast.study.ranks import read_sweep, relate, relation_table
 
     relation = relate([read_sweep(folder) for folder in folders])
     write_json(out, relation)
@@ -239,8 +239,8 @@ def bench(
 
     Example: loracast bench --compare here.json --compare there.json --markdown
     """
-    from loracast.bench import bench as measure
-    from loracast.bench import bench_table, side_by_side, side_by_side_markdown
+    from loracast.study.bench import bench as measure
+    from loracast.study.bench import bench_table, side_by_side, side_by_side_markdown
 
     if compare and markdown:
         print(side_by_side_markdown(compare))
@@ -272,7 +272,7 @@ def status(
 
     Example: loracast status results/mimic3-demo
     """
-    from loracast.runs import status_of, status_table
+    from loracast.study.runs import status_of, status_table
 
     rows = status_of(folder)
     if as_json:
@@ -298,8 +298,8 @@ def demo(out: FolderOut = Path("demo")) -> None:
 
     Example: loracast demo --out demo
     """
-    from loracast.demo import DEMO
-    from loracast.grid import run_experiment
+    from loracast.study.demo import DEMO
+    from loracast.study.study import run_experiment
 
     _print_summary(out, run_experiment(DEMO, out, resume=True, say=say, command="loracast demo"))
 

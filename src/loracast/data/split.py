@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from loracast.config import SplitSpec
 from loracast.errors import DataError
+from loracast.spec import SplitSpec
 
 SIDES = ("train", "validation", "test")
 

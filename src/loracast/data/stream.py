@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from loracast.errors import DataError
-from loracast.series import Table
+from loracast.types import Table
 
 _COLUMNS = ["patient", "stay", "series", "signal", "time", "value"]
 

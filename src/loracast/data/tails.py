@@ -9,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from loracast.data.stream import One, seconds, series_of
-from loracast.series import Table
+from loracast.types import Table
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from loracast.config import WindowSpec
 from loracast.data.split import SIDES
 from loracast.data.stream import series_of
 from loracast.errors import ConfigError, DataError
 from loracast.files import digest, read_json, write_json, written
-from loracast.series import Table
+from loracast.spec import WindowSpec
+from loracast.types import Table
 
 COLUMNS = ("offset", "patient", "signal", "start")
 

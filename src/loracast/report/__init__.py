@@ -9,7 +9,7 @@ def write_report(folder: Path) -> Path:
 
     Raises ConfigError where `folder` is missing, holds no `summary.json`, or holds one that cannot be read.
     """
-    from loracast.report.page import write_page  # imports matplotlib; the tables do without it
+    from loracast.report.page import write_page
 
     return write_page(folder)
 

@@ -11,7 +11,6 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from loracast.files import written
-from loracast.readable import ABSENT, count, decimals_for, interval, number, percent, plural
 from loracast.report import sections
 from loracast.report.arms import is_scratch, missing_of, slugs_of, without_seeds
 from loracast.report.compared import AGAINST, comparison_rows
@@ -20,6 +19,7 @@ from loracast.report.figures import METADATA, fans, learning
 from loracast.report.figures.style import RC, Drawing
 from loracast.report.hardware import hardware_of
 from loracast.report.markup import bullets, figure, long_text, small, table
+from loracast.report.readable import ABSENT, count, decimals_for, interval, number, percent, plural
 from loracast.report.reproduce import settings_of, snippet
 from loracast.report.results import (
     Arm,

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from loracast.config import FITTED
-from loracast.readable import plural
+from loracast.report.readable import plural
 from loracast.report.results import Arm, Summary, is_baseline, is_trained, score, scored_signals
+from loracast.spec import FITTED
 
 MANY = 12
 """More arms than this are no longer told apart in one plot, nor read sentence by sentence."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from loracast.readable import ABSENT, count, decimals_for, duration, interval, number
+from loracast.report.readable import ABSENT, count, decimals_for, duration, interval, number
 from loracast.report.results import (
     Arm,
     Summary,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
-from loracast.readable import count, decimals_for, interval, number, plural, share
 from loracast.report.arms import missing_of, without_seeds
 from loracast.report.markup import long_text, small, table, verdict_mark
+from loracast.report.readable import count, decimals_for, interval, number, plural, share
 from loracast.report.results import Arm, Summary, difference_of, label_of, score, scored_signals, unit_of
 
 AGAINST = {

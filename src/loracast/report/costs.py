@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from loracast.readable import ABSENT, count, duration, energy, memory, moment, share, size
 from loracast.report.arms import is_scratch
 from loracast.report.hardware import hardware_of
 from loracast.report.markup import table
+from loracast.report.readable import ABSENT, count, duration, energy, memory, moment, share, size
 from loracast.report.results import Arm, Results
 
 Written = Callable[[Arm], str]

@@ -6,7 +6,6 @@ from pathlib import Path
 from string import Template
 
 from loracast.files import written
-from loracast.readable import plural
 from loracast.report import sections
 from loracast.report.arm_page import write_arm_pages
 from loracast.report.compared import full_table, missing_section
@@ -15,6 +14,7 @@ from loracast.report.exports import write_tables
 from loracast.report.figures import draw_figures, save_figure
 from loracast.report.figures.style import Drawing
 from loracast.report.markup import figure
+from loracast.report.readable import plural
 from loracast.report.reproduce import reproduce
 from loracast.report.results import Results, Summary, read_results, signals_of, source_of
 from loracast.report.sweep import sweep_section

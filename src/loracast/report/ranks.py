@@ -6,7 +6,7 @@ One set of cells, for Markdown, for LaTeX and for the page.
 from collections.abc import Mapping
 from typing import Any
 
-from loracast.readable import ABSENT, count, decimals_for, duration, interval, number
+from loracast.report.readable import ABSENT, count, decimals_for, duration, interval, number
 from loracast.report.results import bounds_of
 
 Sweep = Mapping[str, Any]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from loracast.readable import ABSENT, count, decimals_for, number, percent, plural, span
 from loracast.report.arms import MANY, chosen, slugs_of
 from loracast.report.figures.flow import dropped
 from loracast.report.markup import bullets, capital, folded, long_text, small, strong, table, verdict_mark
+from loracast.report.readable import ABSENT, count, decimals_for, number, percent, plural, span
 from loracast.report.results import (
     Results,
     Summary,

@@ -3,10 +3,10 @@
 from html import escape
 from typing import Any
 
-from loracast.readable import ABSENT, count, number, percent
 from loracast.report.figures.ranks import sizes
 from loracast.report.markup import bullets, capital, folded, table
 from loracast.report.ranks import RANK_HEADS, THRESHOLD_HEADS, plain_label, rank_rows, rule_of, threshold_rows
+from loracast.report.readable import ABSENT, count, number, percent
 from loracast.report.results import Results, label_of
 
 PROPERTIES = {

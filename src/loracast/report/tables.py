@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from loracast.readable import ABSENT, count, decimals_for, duration, interval, memory, number, percent
+from loracast.report.readable import ABSENT, count, decimals_for, duration, interval, memory, number, percent
 from loracast.report.results import (
     Arm,
     Summary,

@@ -1,8 +1,7 @@
 """The verdict in plain words: which arm errs least, and whether adapting was shown to be worth it."""
 
-from loracast.config import FITTED
-from loracast.readable import count, decimals_for, interval, number, plural, share
 from loracast.report.arms import MANY, is_adapted, is_naive, is_scratch
+from loracast.report.readable import count, decimals_for, interval, number, plural, share
 from loracast.report.results import (
     Arm,
     Summary,
@@ -17,6 +16,7 @@ from loracast.report.results import (
     signals_of,
     unit_of,
 )
+from loracast.spec import FITTED
 
 
 def verdict_of_arm(summary: Summary, arm: Arm) -> str:

@@ -8,18 +8,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from loracast.files import written
-from loracast.report.figures import (
-    costs,
-    fans,
-    flow,
-    forest,
-    heatmap,
-    horizon,
-    learning,
-    paired,
-    pareto,
-    ranks,
-)
+from loracast.report.figures import costs, fans, flow, forest, heatmap, horizon, learning, paired, pareto, ranks
 from loracast.report.figures.style import RC, Drawing
 from loracast.report.results import Results
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loracast.readable import duration, energy, memory, moment, plural, size
 from loracast.report.arms import chosen
 from loracast.report.figures.style import WIDTH, ArmStyle, Drawing, arm_styles, finish, provenance
 from loracast.report.hardware import hardware_of
+from loracast.report.readable import duration, energy, memory, moment, plural, size
 from loracast.report.results import Arm, Results
 
 MOST = 24

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from loracast.readable import plural
 from loracast.report.figures.style import WIDTH, Drawing, finish
+from loracast.report.readable import plural
 from loracast.report.results import Results, source_of
 
 COUNTS = (("patients", "patient"), ("stays", "stay"), ("series", "series"), ("windows", "window"), ("rows", "row"))

@@ -10,9 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from loracast.readable import number, plural
 from loracast.report.arms import by_error, is_adapted, missing_of, short_name, without_seeds
 from loracast.report.figures.style import WIDTH, Drawing, finish, provenance, sample_sizes
+from loracast.report.readable import number, plural
 from loracast.report.results import Arm, Results, Summary, difference_of, label_of, score, scored_signals
 
 COLOURS = LinearSegmentedColormap.from_list("difference", ["#0072B2", "#ffffff", "#D55E00"])

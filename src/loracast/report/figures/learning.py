@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from loracast.readable import plural
 from loracast.report.arms import MANY, chosen, is_scratch
 from loracast.report.figures.style import (
     DASHES,
@@ -18,6 +17,7 @@ from loracast.report.figures.style import (
     panels,
     provenance,
 )
+from loracast.report.readable import plural
 from loracast.report.results import Results, Run
 
 

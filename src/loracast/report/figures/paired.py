@@ -7,16 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loracast.readable import decimals_for, number, plural
-from loracast.report.figures.style import (
-    WIDTH,
-    ArmStyle,
-    Drawing,
-    arm_styles,
-    finish,
-    provenance,
-    sample_sizes,
-)
+from loracast.report.figures.style import WIDTH, ArmStyle, Drawing, arm_styles, finish, provenance, sample_sizes
+from loracast.report.readable import decimals_for, number, plural
 from loracast.report.results import Difference, Results, Summary, difference_of, label_of, scored_signals, unit_of
 
 MOST = 24

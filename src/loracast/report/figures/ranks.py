@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from loracast.readable import plural
 from loracast.report.figures.style import Drawing, columns_for, finish, panel_title, panels
+from loracast.report.readable import plural
 from loracast.report.results import Results, bounds_of, is_simulated, label_of, unit_of
 
 SIDES = {"validation": ("#0072B2", "o", -0.06), "test": ("#D55E00", "s", 0.06)}

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from loracast.readable import plural
 from loracast.report.arms import MANY, family_of
+from loracast.report.readable import plural
 from loracast.report.results import Arm, Results, Summary, is_baseline, is_simulated, label_of, score, unit_of
 
 WIDTH = 7.0

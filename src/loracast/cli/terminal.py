@@ -1,0 +1,183 @@
+"""What surrounds every command: results on stdout, notes on stderr, exit codes, and where a result may go."""
+
+import errno
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console, RenderableType
+
+from loracast.errors import ConfigError, LoracastError
+from loracast.training import distributed
+
+PIPED_WIDTH = 200
+"""Columns of a table that no terminal shows: as many as it needs, because rich would cut names short at 80."""
+
+INTERRUPTED = 130
+# What the place that a caller has named can do to us. Any other OSError is a mistake of ours.
+CALLER_ERRNOS = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+# Libraries in C++ and Rust report a full disk in words, each in an exception of its own.
+FULL_DISK = ("No space left on device", "File too large", "Disk quota exceeded", "PytorchStreamWriter failed writing")
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+
+
+def say(line: str) -> None:
+    """Print a note of progress to stderr; of several processes that train together the main one does."""
+    if distributed.is_main():
+        _console(stderr=True).print(line, markup=False, soft_wrap=True)
+
+
+def show(result: RenderableType) -> None:
+    """Print a table or text to stdout; of several processes that train together the main one does."""
+    if distributed.is_main():
+        _console().print(result)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPED_WIDTH)
+
+
+def table_out(path: Path) -> Path:
+    """Check, before any work is done, that a Parquet table can be put at `path`; raises ConfigError."""
+    return _file_out(path, "Parquet", "vitals.parquet")
+
+
+def json_out(path: Path) -> Path:
+    """Check, before any work is done, that a JSON file can be put at `path`; raises ConfigError."""
+    return _file_out(path, "JSON", "result.json")
+
+
+def _file_out(path: Path, kind: str, example: str) -> Path:
+    ending = Path(example).suffix
+    if path.is_dir():
+        raise ConfigError(f"--out {path} is a folder. Give a file, such as {path / example}.")
+    if path.suffix != ending:
+        raise ConfigError(f"--out {path} would be a {kind} file by another name. Give one that ends in {ending}.")
+    return _below_folders(path)
+
+
+def folder_out(path: Path | None) -> Path | None:
+    """Check, before any work is done, that a folder can be put at `path`; raises ConfigError."""
+    if path is None:
+        return None
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--out {path} is a file. Give a folder, or a name that is not taken.")
+    return _below_folders(path)
+
+
+def _below_folders(path: Path) -> Path:
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ConfigError(f"--out {path} cannot be written: {above} is a file, not a folder. Give another --out.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {path} cannot be written: {above} is not yours to write to. Give another --out.")
+    return path
+
+
+def not_itself(source: Path, out: Path) -> None:
+    """Raise ConfigError where the result would take the place of what it is made from."""
+    if source.exists() and out.exists() and source.samefile(out):
+        raise ConfigError(f"--out {out} is the file that is read. Give another --out; nothing was changed.")
+
+
+def run_command(command: Callable[..., Any], arguments: Sequence[str] | None) -> None:
+    """Run a typer command as a process: 0 fine, 2 the caller's mistake, 1 ours, 130 interrupted.
+
+    A caller's mistake prints its message without a traceback.
+    """
+    _quiet_libraries()
+    try:
+        command(args=list(arguments) if arguments is not None else None, prog_name="loracast")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _fail(_STOPPED, INTERRUPTED)
+        raise
+    except LoracastError as error:
+        _fail(f"Error: {error}", 2)
+    except Exception as error:
+        if any(sign in str(error) for sign in _DUCKDB_STOPPED):
+            _fail(_STOPPED, INTERRUPTED)
+        reason = _callers_reason(error)
+        if reason is not None:
+            _fail(f"Error: {reason}", 2)
+        _close_bars()
+        traceback.print_exc()
+        _fail("This is a mistake of loracast, not yours. Please report it with the lines above.", 1)
+
+
+def _callers_reason(error: Exception) -> str | None:
+    """What a full disk, a forbidden place or too little memory is called; None for a mistake of ours."""
+    for one in _chain(error):
+        text = str(one)
+        if isinstance(one, OSError) and one.errno in CALLER_ERRNOS:
+            full = one.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            remedy = "Free some space, or give another --out." if full else "Give another path."
+            return f"{one.strerror}: {one.filename or 'while writing'}. {remedy} {_UNTOUCHED}"
+        if any(sign in text for sign in FULL_DISK):
+            first = text.splitlines()[0]
+            return f"No room left on the disk ({first}). Free some space, or give another --out. {_UNTOUCHED}"
+        if isinstance(one, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+            return "Out of memory. Lower batch_size, samples, context or rank, or use a smaller backbone."
+    return None
+
+
+_UNTOUCHED = "Nothing half-written is left under a final name."
+_STOPPED = f"Interrupted. {_UNTOUCHED} run, adapt and pretrain continue with --resume."
+_DUCKDB_STOPPED = ("Query interrupted", "INTERRUPT Error")  # what Ctrl-C becomes while DuckDB works
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    _close_bars()
+    _console(stderr=True).print(message, style="red", markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _close_bars() -> None:
+    """End progress bars that an error has left half-way, so that the message stands on a line of its own."""
+    std = sys.modules.get("tqdm.std")
+    for bar in list(getattr(std.tqdm, "_instances", ())) if std else ():
+        bar.close()
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' bars, start-up notes and warnings to developers out of a command's output.
+
+    Here and nowhere else, so that the Python interface leaves its caller's settings alone; `-W` and the libraries' own
+    variables still win.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bar of loading weights obeys it too
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that knows no "→" gets a question mark, not a crash.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

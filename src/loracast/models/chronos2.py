@@ -1,0 +1,157 @@
+"""Chronos-2: an encoder over patches that also attends between the signals of a patient (Ansari et al., 2025).
+
+Network and forecast are those of `chronos-forecasting`. Its `fit` draws windows from numpy's global state, turns LoRA
+into full fine-tuning where PEFT is missing, and saves an adapter that forgets a changed context length and stores the
+path of its base. Nothing of it is used: training is loracast's own on the loss of the network's `forward`, and the
+adapter's card keeps the window and the base's name and hash.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from chronos import Chronos2Pipeline
+from chronos.chronos2 import Chronos2Model
+from chronos.chronos2.config import Chronos2CoreConfig
+from jaxtyping import Float
+from torch import Tensor
+
+from loracast.models.base import BackboneCard, Rows, Sites, check_window
+from loracast.models.patched import card_of, scored, undisturbed
+from loracast.models.store import open_network
+
+FAMILY = "chronos2"
+SITES = Sites(
+    # layer 0 attends over time, layer 1 over the signals of a group
+    attention=r"encoder\.block\.\d+\.layer\.[01]\.self_attention\.[qkvo]",
+    query_value=r"encoder\.block\.\d+\.layer\.[01]\.self_attention\.[qv]",
+    key_value=r"encoder\.block\.\d+\.layer\.[01]\.self_attention\.[kv]",
+    feed_forward=r".*\.mlp\.w[io]",
+    feed_forward_out=r".*\.mlp\.wo",
+    embedding=r"input_patch_embedding\.(hidden|output|residual)_layer",
+    norm=r".*layer_norm",
+    bias=r"(input|output)_patch_embedding\.(hidden|output|residual)_layer\.bias",
+    head=r"output_patch_embedding\.(hidden|output|residual)_layer",
+)
+_PUBLISHED = {
+    "context_length": 8192,
+    "input_patch_size": 16,
+    "input_patch_stride": 16,
+    "output_patch_size": 16,
+    "max_output_patches": 64,
+    "quantiles": [0.01, *(i / 100 for i in range(5, 100, 5)), 0.99],
+    "time_encoding_scale": 8192,
+    "use_arcsinh": True,
+    "use_reg_token": True,
+}
+_UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # the library's own choice
+
+
+class Chronos2:
+    """A loaded Chronos-2."""
+
+    def __init__(self, card: BackboneCard, net: Chronos2Model) -> None:
+        self.card = card
+        self.sites = SITES
+        self._net = net
+
+    @property
+    def net(self) -> Chronos2Model:
+        """The encoder with its patch embeddings."""
+        return self._net
+
+    def save(self, folder: Path) -> None:
+        """Write the network to a folder."""
+        self._net.save_pretrained(folder)
+
+    def loss(
+        self,
+        context: Float[Tensor, "batch context"],
+        future: Float[Tensor, "batch horizon"],
+        rows: Rows | None = None,
+    ) -> Tensor:
+        """Pinball loss of the native quantiles on the standardised, arcsinh-transformed target.
+
+        Twice the pinball loss, sum over quantiles, mean over the steps of the output patches, mean over the rows, as
+        the library reduces it. A missing target adds 0 and stays in the denominator; so does a target after a context
+        without spread (see `patched.scored`). Rows of one group attend to each other. Of a longer horizon the native
+        one is scored.
+        """
+        check_window(self.card, context.shape[1])
+        device = self._net.device
+        future = future[:, : self.card.horizon]
+        counted = scored(context, future)
+        out = self._net(
+            context=context.to(device),
+            group_ids=None if rows is None or rows.group is None else rows.group.to(device),
+            num_output_patches=math.ceil(future.shape[1] / self._net.chronos_config.output_patch_size),
+            future_target=future.to(device),
+            future_target_mask=counted.to(device),
+        )
+        loss: Tensor = out.loss
+        return loss
+
+    @torch.no_grad()
+    def forecast(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        levels: tuple[float, ...],
+        samples: int,
+        generator: torch.Generator,
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "batch horizon level"]:
+        """The model's quantiles, without chance: `samples` and `generator` are not used.
+
+        Rows of one group are forecast jointly. Levels between the native ones (0.01 to 0.99) are interpolated linearly,
+        levels beyond them are the outermost native ones, of which the library's log tells. A horizon beyond the native
+        1024 steps is rolled out: nine quantiles of one block continue the context in turn, and the next block's
+        quantiles are those of all values, weighted by the probability between levels.
+        """
+        check_window(self.card, context.shape[1])
+        members = _members(len(context), rows)
+        unrolled = [level for level in self._net.chronos_config.quantiles if level in _UNROLLED]
+        with undisturbed():
+            quantiles, _ = Chronos2Pipeline(self._net).predict_quantiles(
+                [context[one] for one in members],
+                prediction_length=horizon,
+                quantile_levels=list(levels),
+                batch_size=len(context),
+                unrolled_quantiles=unrolled or self._net.chronos_config.quantiles,
+            )
+        found = torch.empty(len(context), horizon, len(levels))
+        for one, values in zip(members, quantiles, strict=True):
+            found[one] = values.float().cpu()
+        return found
+
+
+def _members(count: int, rows: Rows | None) -> list[Tensor]:
+    """The numbers of the rows of each group, groups in the order of their first row."""
+    if rows is None or rows.group is None:
+        return list(torch.arange(count).unsqueeze(1))
+    groups: dict[int, list[int]] = {}
+    for row, group in enumerate(rows.group.tolist()):
+        groups.setdefault(group, []).append(row)
+    return [torch.tensor(one) for one in groups.values()]
+
+
+def load(name: str, location: str | Path, licence: str, revision: str | None) -> Chronos2:
+    """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
+    opened = open_network(Chronos2Model, Chronos2CoreConfig, location, revision, FAMILY)
+    return Chronos2(_card(opened.net, name, licence, opened.commit), opened.net)
+
+
+def skeleton(name: str, sizes: Mapping[str, Any], licence: str) -> Chronos2:
+    """The architecture without weights, on the meta device."""
+    with torch.device("meta"):
+        net = Chronos2Model(Chronos2CoreConfig(**sizes, chronos_config=dict(_PUBLISHED)))
+    return Chronos2(_card(net, name, licence, None), net)
+
+
+def _card(net: Chronos2Model, name: str, licence: str, revision: str | None) -> BackboneCard:
+    config = net.chronos_config
+    horizon = config.max_output_patches * config.output_patch_size
+    return card_of(net, name, FAMILY, horizon, licence=licence, revision=revision)

@@ -1,0 +1,189 @@
+"""Chronos-T5: a T5 that reads and writes mean-scaled values as tokens (Ansari et al., TMLR 2024).
+
+Tokens, network and sampling are those of `chronos-forecasting` and `transformers`. This file adds what they leave
+out: a training loss on windows with gaps, seeded forecasts that leave the caller's random state alone, and
+refusals where the library would cut a context short.
+"""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from chronos import ChronosConfig, ChronosPipeline
+from chronos.chronos import ChronosModel
+from chronos.chronos import logger as chronos_logger  # named after its file, not its module
+from jaxtyping import Float
+from torch import Tensor
+from transformers import T5Config, T5ForConditionalGeneration
+
+from loracast.errors import BackboneError
+from loracast.models.base import BackboneCard, Rows, Sites, check_window, count_parameters
+from loracast.models.store import BAD_CONFIG, bad_config, open_network
+
+FAMILY = "chronos-t5"
+SITES = Sites(
+    attention=r".*\.(SelfAttention|EncDecAttention)\.[qkvo]",
+    query_value=r".*\.(SelfAttention|EncDecAttention)\.[qv]",
+    key_value=r".*\.(SelfAttention|EncDecAttention)\.[kv]",
+    feed_forward=r".*\.DenseReluDense\.w[io]",
+    feed_forward_out=r".*\.DenseReluDense\.wo",
+    norm=r".*layer_norm",
+    head=r"lm_head",
+)
+IGNORED = -100  # the label that torch's cross-entropy skips
+
+
+class ChronosT5:
+    """A loaded Chronos-T5."""
+
+    def __init__(self, card: BackboneCard, pipeline: ChronosPipeline) -> None:
+        self.card = card
+        self.sites = SITES
+        self._pipeline = pipeline
+
+    @property
+    def net(self) -> T5ForConditionalGeneration:
+        """The T5 network."""
+        return self._pipeline.model.model
+
+    def save(self, folder: Path) -> None:
+        """Write the network to a folder.
+
+        A head that has been given weights of its own takes the scale of the decoder's output into them: transformers
+        scales only where head and embedding are one, and says so by one entry of the config.
+        """
+        net = self.net
+        if net.lm_head.weight is not net.shared.weight and net.config.scale_decoder_outputs:
+            with torch.no_grad():
+                net.lm_head.weight.mul_(net.model_dim**-0.5)
+            net.config.scale_decoder_outputs = net.config.tie_word_embeddings = False
+        net.save_pretrained(folder)
+
+    def loss(
+        self,
+        context: Float[Tensor, "batch context"],
+        future: Float[Tensor, "batch horizon"],
+        rows: Rows | None = None,
+    ) -> Tensor:
+        """Token cross-entropy of the future under teacher forcing, mean over the observed steps of the batch.
+
+        A missing context value becomes a pad token that attention does not see; a missing target is not scored. The
+        closing EOS label is scored only at the model's native horizon, where pretraining has put it: sampling never
+        emits it, and at another horizon it would be the first thing that an adapter learns. Of a longer horizon the
+        native one is scored, because that is what one pass of the forecast draws.
+        """
+        check_window(self.card, context.shape[1])
+        config = self._pipeline.model.config
+        future = future[:, : config.prediction_length]
+        # The tokenizer's tables live on the CPU.
+        ids, mask, scale = self._pipeline.tokenizer.context_input_transform(context.cpu())
+        labels, observed, _ = self._pipeline.tokenizer._input_transform(future.cpu(), scale)
+        labels[~observed] = IGNORED
+        if config.use_eos_token and future.shape[1] == config.prediction_length:
+            labels = torch.cat([labels, torch.full((len(labels), 1), config.eos_token_id)], dim=1)
+        device = self.net.device
+        out = self.net(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device))
+        loss: Tensor = out.loss
+        return loss
+
+    def counted(self, context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> int:
+        """How many labels the loss of such a batch is the mean over."""
+        config = self._pipeline.model.config
+        future = future[:, : config.prediction_length]
+        closed = config.use_eos_token and future.shape[1] == config.prediction_length
+        return int((~future.isnan()).sum()) + (len(future) if closed else 0)
+
+    @torch.no_grad()
+    def forecast(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        levels: tuple[float, ...],
+        samples: int,
+        generator: torch.Generator,
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "batch horizon level"]:
+        """Quantiles of `samples` sample paths; a horizon beyond the native one is rolled out on the median path."""
+        check_window(self.card, context.shape[1])
+        with _seeded(self.net.device, generator), _quiet():
+            paths = self._pipeline.predict(context.cpu(), prediction_length=horizon, num_samples=samples)
+        quantiles = torch.quantile(paths, torch.tensor(levels), dim=1)
+        return quantiles.permute(1, 2, 0)
+
+
+@contextlib.contextmanager
+def _seeded(device: torch.device, generator: torch.Generator) -> Iterator[None]:
+    """Let `generator` decide what transformers draws from torch's global state, and put that state back."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the library's logger: it warns on every batch of a long horizon, we say it once in the docs."""
+    level = chronos_logger.level
+    chronos_logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        chronos_logger.setLevel(level)
+
+
+def load(name: str, location: str | Path, licence: str, revision: str | None) -> ChronosT5:
+    """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
+    # Not ChronosPipeline.from_pretrained: it keeps to itself which weights a file lacks, and those would be random.
+    opened = open_network(T5ForConditionalGeneration, T5Config, location, revision, FAMILY)
+    try:
+        config = ChronosConfig(**opened.net.config.chronos_config)
+        tokenizer = config.create_tokenizer()
+    except BAD_CONFIG as error:
+        raise BackboneError(bad_config(location, FAMILY, error)) from error
+    if config.model_type != "seq2seq":
+        raise BackboneError(f"{location} is a causal Chronos; the family {FAMILY} is encoder-decoder only.")
+    pipeline = ChronosPipeline(tokenizer=tokenizer, model=ChronosModel(config, opened.net))
+    return ChronosT5(_card(name, pipeline, licence, opened.commit), pipeline)
+
+
+def skeleton(name: str, sizes: Mapping[str, int], licence: str) -> ChronosT5:
+    """The architecture without weights, on the meta device."""
+    chronos_config = ChronosConfig(
+        tokenizer_class="MeanScaleUniformBins",
+        tokenizer_kwargs={"low_limit": -15.0, "high_limit": 15.0},
+        context_length=512,
+        prediction_length=64,
+        n_tokens=sizes["vocab_size"],
+        n_special_tokens=2,
+        pad_token_id=0,
+        eos_token_id=1,
+        use_eos_token=True,
+        model_type="seq2seq",
+        num_samples=20,
+        temperature=1.0,
+        top_k=50,
+        top_p=1.0,
+    )
+    with torch.device("meta"):
+        net = T5ForConditionalGeneration(T5Config(**sizes, chronos_config=dataclasses.asdict(chronos_config)))
+    model = ChronosModel(chronos_config, net)
+    pipeline = ChronosPipeline(tokenizer=chronos_config.create_tokenizer(), model=model)
+    return ChronosT5(_card(name, pipeline, licence, None), pipeline)
+
+
+def _card(name: str, pipeline: ChronosPipeline, licence: str, revision: str | None) -> BackboneCard:
+    net, config = pipeline.model.model, pipeline.model.config
+    return BackboneCard(
+        name=name,
+        family=FAMILY,
+        parameters=count_parameters(net),
+        context=config.context_length,
+        horizon=config.prediction_length,
+        licence=licence,
+        revision=revision,
+    )

@@ -1,0 +1,217 @@
+"""MOIRAI 1.0 and 1.1 (Woo et al., ICML 2024): any number of variates, several patch sizes, one pass a forecast.
+
+The network is our own (`nets/moirai.py`), with the published weights; this file makes windows of it: which rows are
+variates of one sample, which patch size is taken, how the mixture becomes quantiles.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from loracast.errors import BackboneError
+from loracast.models.base import BackboneCard, Rows, Sites, check_window, count_parameters
+from loracast.models.hub import fetch, fill, read_config, read_tensors
+from loracast.models.nets.likelihood import training_loss, variate_scores
+from loracast.models.nets.mixture import Mixture
+from loracast.models.nets.moirai import MoiraiConfig, MoiraiNet
+from loracast.models.nets.packing import Series, arrange, by_step, fixed_patch_size, pack, standardiser, tokens_of
+
+logger = logging.getLogger(__name__)
+
+SITES = Sites(
+    attention=r".*\.self_attn\.(q|k|v|out)_proj",
+    query_value=r".*\.self_attn\.(q|v)_proj",
+    key_value=r".*\.self_attn\.(k|v)_proj",
+    feed_forward=r".*\.ffn\.(fc1|fc2|fc_gate)",
+    feed_forward_out=r".*\.ffn\.fc2",
+    norm=r".*\.(norm[12]|norm|q_norm|k_norm)",
+    bias=r"(in_proj|param_proj\.proj\..*)\.bias",
+    head=r"param_proj\.proj\..*",
+)
+_MOST_DRAWS = 2**22
+"""Draws that are held at a time: 16 MB in each of a handful of tensors, and as many as torch.quantile takes."""
+
+
+class Moirai:
+    """A loaded MOIRAI.
+
+    `patch_size` fixes the patch size of losses and forecasts. With None, the default, a forecast chooses for each
+    sample the size that would have forecast the end of its context best, and a loss is the mean over the sizes that
+    are chosen among.
+
+    Upstream scores the sizes on horizon steps that follow as many context steps as the forecast reads, so it asks for
+    context + horizon past steps. A window here has context steps only: the sizes are scored on its last horizon steps
+    (its last half, if that is less), forecast from those before.
+    """
+
+    def __init__(self, card: BackboneCard, net: MoiraiNet) -> None:
+        self.card = card
+        self.sites = SITES
+        self.net = net
+        self.patch_size: int | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write the network to a folder."""
+        self.net.save_pretrained(folder)
+
+    def loss(
+        self,
+        context: Float[Tensor, "batch context"],
+        future: Float[Tensor, "batch horizon"],
+        rows: Rows | None = None,
+    ) -> Tensor:
+        """Negative log-density of the future in its own units: mean over a row's observed steps, then over rows.
+
+        Mean over the patch sizes that a forecast of such a window chooses among: each has weights of its own, and what
+        is not trained would be forecast with all the same. As upstream, a row whose future nobody observed adds
+        nothing to the sum and is counted among the rows.
+        """
+        check_window(self.card, context.shape[1])
+        series, _ = self._arranged(context, future, rows)
+        losses = []
+        for patch in self._fitting(series):
+            packed = pack(series, patch, scaling=self.net.settings.scaling)
+            losses.append(training_loss(self.net(packed), packed))
+        return torch.stack(losses).mean()
+
+    @torch.no_grad()
+    def forecast(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        levels: tuple[float, ...],
+        samples: int,
+        generator: torch.Generator,
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "batch horizon level"]:
+        """Quantiles of `samples` independent draws of every step; the whole horizon comes from one pass.
+
+        Draws are made where `generator` lives, and only of the steps and of the components that are read.
+        """
+        check_window(self.card, context.shape[1])
+        series, index = self._arranged(context, context.new_zeros((len(context), horizon)), rows)
+        raw = self._raw(series, self._chosen(series))
+        quantiles = self._quantiles(raw[series.present], levels, samples, generator)
+        loc, scale = (x[series.present].cpu() for x in standardiser(series, scaling=self.net.settings.scaling))
+        out = torch.empty_like(quantiles)
+        out[index[series.present].cpu()] = loc[:, None, None] + scale[:, None, None] * quantiles
+        return out
+
+    def _arranged(
+        self, context: Tensor, future: Tensor, rows: Rows | None
+    ) -> tuple[Series, Int[Tensor, "sample variate"]]:
+        device = self.net.mask_encoding.weight.device
+        group = None if rows is None else rows.group
+        return arrange(context.to(device, torch.float32), future.to(device, torch.float32), group)
+
+    def _fitting(self, series: Series) -> list[int]:
+        """The patch sizes among which a forecast of such windows chooses.
+
+        A size fits if its tokens do, and if two patches of it or more are left of a context without its last steps:
+        fewer were never met in pretraining, and a score on so little would be chance.
+        """
+        if self.patch_size is not None:
+            return [self.patch_size]
+        _, variates, context = series.past.shape
+        settings = self.net.settings
+        held_out = _held_out(series)
+        fitting = [
+            p
+            for p in settings.patch_sizes
+            if tokens_of(context, series.horizon, p, variates) <= settings.max_seq_len and 2 * p <= context - held_out
+        ]
+        if held_out and fitting:
+            return fitting
+        return [fixed_patch_size(settings.patch_sizes, context, series.horizon, variates, settings.max_seq_len)]
+
+    def _chosen(self, series: Series) -> Int[Tensor, " sample"]:
+        """The patch size of each sample: of those that fit, the one that best forecasts the context's end."""
+        fitting, settings = self._fitting(series), self.net.settings
+        if len(fitting) == 1:
+            return torch.full((len(series.past),), fitting[0], device=series.past.device)
+        past = series.hold_out(_held_out(series))
+        scores = []
+        for patch in fitting:
+            packed = pack(past, patch, scaling=settings.scaling)
+            scores.append(variate_scores(self.net(packed), packed).sum(dim=1))
+        best = torch.stack(scores).nan_to_num(torch.inf).argmin(dim=0)
+        return torch.tensor(fitting, device=best.device)[best]
+
+    def _raw(self, series: Series, chosen: Int[Tensor, " sample"]) -> Float[Tensor, "sample variate horizon number"]:
+        """The mixture's numbers for every step of the horizon, each sample at its own patch size."""
+        parts, order = [], []
+        for patch in torch.unique(chosen).tolist():
+            mine = (chosen == patch).nonzero()[:, 0]
+            packed = pack(series.take(mine), patch, scaling=self.net.settings.scaling)
+            parts.append(by_step(self.net(packed).raw, packed.variates, series.horizon))
+            order.append(mine)
+        return torch.cat(parts)[torch.cat(order).argsort()]
+
+    def _quantiles(
+        self,
+        raw: Float[Tensor, "row horizon number"],
+        levels: tuple[float, ...],
+        samples: int,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "row horizon level"]:
+        """Quantiles of standardised draws, a bounded number of draws at a time."""
+        wanted = torch.tensor(levels, device=generator.device)
+        parts = []
+        for some in raw.flatten(0, 1).split(max(1, _MOST_DRAWS // samples)):  # type: ignore[no-untyped-call]
+            draws = Mixture(self.net.settings.families, some).sample(samples, generator)
+            parts.append(torch.quantile(draws, wanted, dim=1).T.cpu())
+        return torch.cat(parts).reshape(*raw.shape[:2], -1)
+
+
+def _held_out(series: Series) -> int:
+    """How many of a context's last steps the patch sizes are scored on."""
+    return min(series.horizon, series.past.shape[-1] // 2)
+
+
+def load(name: str, location: str | Path, licence: str, revision: str | None) -> Moirai:
+    """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
+    fetched = fetch(location, ("config.json", "model.safetensors"), revision)
+    try:
+        config = MoiraiConfig.read(read_config(fetched.folder))
+    except BackboneError as error:
+        raise BackboneError(f"{location} cannot be loaded as a MOIRAI 1.x. {error}") from error
+    tensors = read_tensors(fetched.folder / "model.safetensors")
+    with torch.device("meta"):
+        net = MoiraiNet(config)
+    fill(net, tensors, location)
+    net.eval()
+    if "-NC-" in licence:
+        logger.warning(
+            "The weights of %s are under %s: not for commercial use, nor is what is made of them.", name, licence
+        )
+    return Moirai(_card(name, net, licence, fetched.commit), net)
+
+
+def skeleton(name: str, sizes: Mapping[str, Any], licence: str) -> Moirai:
+    """The architecture without weights, on the meta device."""
+    with torch.device("meta"):
+        net = MoiraiNet(MoiraiConfig(**sizes))
+    return Moirai(_card(name, net, licence, None), net)
+
+
+def _card(name: str, net: MoiraiNet, licence: str, revision: str | None) -> BackboneCard:
+    settings = net.settings
+    # The network has no bound of its own. Pretraining packed up to max_seq_len tokens and masked 15 to 50 % of them:
+    # a quarter of that many tokens of the middle patch size for the horizon, the rest for the context.
+    middle = sorted(settings.patch_sizes)[(len(settings.patch_sizes) - 1) // 2]
+    ahead = settings.max_seq_len // 4
+    return BackboneCard(
+        name=name,
+        family="moirai",
+        parameters=count_parameters(net),
+        context=(settings.max_seq_len - ahead) * middle,
+        horizon=ahead * middle,
+        licence=licence,
+        revision=revision,
+    )

@@ -1,0 +1,209 @@
+"""Forecasts to sums per patient, from which every score and interval follows.
+
+Every score is a mean over observed cells or over windows (RMSE the root of one), so a run keeps only sums and counts
+per patient, signal and step (`Statistics`, stored as `cells.parquet`). Batches add up, and patients can be drawn
+again without looking at a window twice.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float, Int
+
+from loracast.errors import DataError
+from loracast.files import written
+from loracast.scoring import metrics
+from loracast.types import Forecast
+
+KEYS = ["patient", "signal", "step"]
+FACTS = ["label", "unit"]
+
+
+class SignalFacts(Protocol):
+    """What scoring needs to know of a signal."""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+
+    @property
+    def unit(self) -> str:
+        """The unit of its values."""
+
+    @property
+    def scaled(self) -> tuple[float, float] | None:
+        """The paper's fixed range, or None."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows with their forecast, ready to be scored; NaN in `truth` is unobserved, `levels` holds 0.1, 0.5, 0.9."""
+
+    truth: Float[np.ndarray, "window horizon"]
+    point: Float[np.ndarray, "window horizon"]
+    quantiles: Float[np.ndarray, "window horizon level"]
+    levels: tuple[float, ...]
+    context: Float[np.ndarray, "window context"]
+    scaled_truth: Float[np.ndarray, "window horizon"]
+    scaled_point: Float[np.ndarray, "window horizon"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score that is a mean (`root`: the root of one) of numbers a cell or a window, NaN where there is none."""
+
+    summary: str
+    values: Callable[[Batch], np.ndarray]
+    """A batch to shape (window, horizon) or (window,)."""
+    root: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    "mae": Metric("mean absolute error", lambda b: metrics.absolute_error(b.truth, b.point)),
+    "rmse": Metric("root mean squared error", lambda b: metrics.squared_error(b.truth, b.point), root=True),
+    "bias": Metric("mean of forecast minus truth", lambda b: metrics.error(b.truth, b.point)),
+    "mse_scaled": Metric(
+        "mean squared error in the paper's scaled space",
+        lambda b: metrics.squared_error(b.scaled_truth, b.scaled_point),
+    ),
+    "mape": Metric(
+        "mean absolute percentage error, scaled space",
+        lambda b: metrics.percentage_error(b.scaled_truth, b.scaled_point),
+    ),
+    "dtw_scaled": Metric("dynamic time warping, scaled space", lambda b: metrics.dtw(b.scaled_truth, b.scaled_point)),
+    "mase": Metric("mean absolute scaled error", lambda b: metrics.mase(b.truth, b.point, b.context)),
+    "crps": Metric("CRPS from quantiles", lambda b: metrics.crps(b.truth, b.quantiles, b.levels)),
+    "coverage_80": Metric(
+        "share inside the central 80 % interval", lambda b: metrics.inside(b.truth, b.quantiles, b.levels)
+    ),
+}
+COLUMNS = [*KEYS, *FACTS, "windows", "targets", *(f"{kind}_{name}" for name in METRICS for kind in ("sum", "n"))]
+
+
+def score_cells(
+    truth: Float[np.ndarray, "window horizon"],
+    forecast: Forecast,
+    context: Float[np.ndarray, "window context"],
+    *,
+    patient: Int[np.ndarray, " window"],
+    signal: Int[np.ndarray, " window"],
+    signals: Mapping[str, SignalFacts],
+) -> pd.DataFrame:
+    """Score windows, and add up per patient code, signal and step: a table with the columns `COLUMNS`.
+
+    `signal` counts into `signals`. Steps 1 to H hold the sums and counts of the cell scores; step 0 stands for the
+    window as a whole and holds those of the window scores, how many `windows` there were, and the sum of their
+    observed `targets` (by which two runs are known to have scored the same). A count of a score is how many numbers
+    are in its sum: what is undefined is left out of both. Raises DataError if arrays do not belong together or a
+    forecast is not finite on an observed target.
+    """
+    lengths = {len(array) for array in (truth, forecast.quantiles, context, patient, signal)}
+    if len(lengths) > 1 or (len(signal) and not 0 <= signal.min() <= signal.max() < len(signals)):
+        raise DataError(
+            f"truth, forecast, context, patient and signal have {sorted(lengths)} windows and signal codes up to "
+            f"{max(signal, default=0)} for {len(signals)} signals: give one of each a window."
+        )
+    facts = list(signals.values())
+    batch = _batch(truth, forecast, context, np.asarray(signal), facts)
+    texts = {"signal": list(signals), "label": [f.label for f in facts], "unit": [f.unit for f in facts]}
+    pairs, place = np.unique(np.stack([patient, signal], axis=1), axis=0, return_inverse=True)
+    order = np.argsort(place.ravel(), kind="stable")
+    starts = np.searchsorted(place.ravel()[order], np.arange(len(pairs)))
+
+    def total(numbers: np.ndarray) -> np.ndarray:
+        """Sums over the windows of each pair, with the window's own numbers as step 0: (pair * (1 + horizon),)."""
+        steps = np.zeros((len(truth), 1 + truth.shape[1]), dtype=numbers.dtype)
+        if numbers.ndim == 1:
+            steps[:, 0] = numbers
+        else:
+            steps[:, 1:] = numbers
+        return np.asarray(np.add.reduceat(steps[order], starts, axis=0).ravel())
+
+    step = 1 + truth.shape[1]
+    columns = {
+        "patient": np.repeat(pairs[:, 0], step),
+        **{name: np.repeat(np.array(text, dtype=object)[pairs[:, 1]], step) for name, text in texts.items()},
+        "step": np.tile(np.arange(step), len(pairs)),
+        "windows": total(np.ones(len(truth), dtype=np.int64)),
+        "targets": total(np.asarray(np.nansum(truth, axis=1, dtype=np.float64))),
+    }
+    for name, metric in METRICS.items():
+        values = metric.values(batch)
+        columns[f"sum_{name}"] = total(np.nan_to_num(values))
+        columns[f"n_{name}"] = total((~np.isnan(values)).astype(np.int64))
+    return pd.DataFrame(columns)[COLUMNS]
+
+
+def _batch(
+    truth: np.ndarray, forecast: Forecast, context: np.ndarray, signal: np.ndarray, signals: Sequence[SignalFacts]
+) -> Batch:
+    ranges = np.array([facts.scaled or (np.nan, np.nan) for facts in signals], dtype=np.float64).reshape(-1, 2)[signal]
+    low, high = ranges[:, 0], ranges[:, 1]
+    return Batch(
+        truth=truth,
+        point=forecast.median,
+        quantiles=forecast.quantiles,
+        levels=forecast.levels,
+        context=context,
+        scaled_truth=metrics.scaled(truth, low, high),
+        scaled_point=metrics.scaled(forecast.median, low, high),
+    )
+
+
+class Statistics:
+    """The sums and counts of one arm and seed, from which every score follows.
+
+    `add` takes the tables of `score_cells`, batch by batch; their order and size do not matter (but for rounding).
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[pd.DataFrame] = []
+
+    def add(self, cells: pd.DataFrame) -> None:
+        """Add one more table; raises DataError if it has other columns or another horizon."""
+        if list(cells.columns) != COLUMNS:
+            different = sorted(set(COLUMNS) ^ set(cells.columns))
+            raise DataError(
+                f"These are not the sums of `score_cells`: {different} is missing or too much. Score again."
+            )
+        if not len(cells):
+            return
+        horizons = {int(part["step"].max()) for part in (*self._parts[:1], cells)}
+        if len(horizons) > 1:
+            raise DataError(f"Windows of {sorted(horizons)} steps cannot be added up. Score one horizon at a time.")
+        self._parts.append(cells)
+        # Sums are small and batches many: fold now and then, so that memory stays that of the sums.
+        if len(self._parts) >= 32:
+            self._parts = [self.cells]
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """One row a patient code, signal and step, sorted, with the columns `COLUMNS`; empty before the first `add`."""
+        if not self._parts:
+            return pd.DataFrame(columns=COLUMNS)
+        cells = pd.concat(self._parts).groupby([*KEYS, *FACTS], as_index=False, sort=True).sum()
+        self._parts = [cells]
+        return cells
+
+    def to_parquet(self, path: Path) -> None:
+        """Write the sums, whole or not at all."""
+        table = pa.Table.from_pandas(self.cells, preserve_index=False)
+        with written(path) as temporary:
+            pq.write_table(table.replace_schema_metadata(None), temporary)
+
+    @classmethod
+    def from_parquet(cls, path: Path) -> "Statistics":
+        """Read what `to_parquet` wrote; raises DataError if the file cannot be read or holds something else."""
+        try:
+            cells = pq.read_table(path).to_pandas()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"{path.name} cannot be read as Parquet ({error}). Score the run again.") from error
+        statistics = cls()
+        statistics.add(cells)
+        return statistics

@@ -1,0 +1,119 @@
+"""Several processes on this machine, each carrying out one run at a time; one that dies takes no other with it."""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from loracast.study.engine import Begin, Outcome, Task
+
+_CONTEXT = multiprocessing.get_context("spawn")  # a fork of a process that has used torch's threads may hang
+
+
+@dataclass
+class _Worker:
+    """A process, the pipe to it, and the task that it is at."""
+
+    process: SpawnProcess
+    pipe: Connection
+    task: Task | None = None
+
+
+def carry_out_in_processes(jobs: int, tasks: Sequence[Task], *, begin: Begin) -> Iterator[Outcome]:
+    """Carry out `tasks` in up to `jobs` processes; a run whose process dies has failed, and a new process goes on."""
+    waiting, workers = deque(tasks), []
+    try:
+        for place in range(min(jobs, len(tasks))):
+            workers.append(_hire(place, jobs))
+        for worker in workers:
+            _give(worker, waiting, begin)
+        while any(worker.task is not None for worker in workers):
+            ready = wait([worker.pipe for worker in workers if worker.task is not None])
+            for place, worker in enumerate(workers):
+                if worker.pipe not in ready or worker.task is None:
+                    continue
+                try:
+                    outcome = worker.pipe.recv()
+                except (EOFError, OSError):
+                    outcome = _death(worker)
+                    workers[place] = worker = _hire(place, jobs)
+                yield outcome
+                _give(worker, waiting, begin)
+    finally:
+        for worker in workers:
+            if worker.task is not None:  # interrupted: it may be in the middle of a step
+                worker.process.terminate()
+            worker.pipe.close()
+        for worker in workers:
+            worker.process.join()
+
+
+def _hire(place: int, jobs: int) -> _Worker:
+    ours, theirs = _CONTEXT.Pipe()
+    process = _CONTEXT.Process(target=_work, args=(theirs, place, jobs, os.getpid()), daemon=True)
+    process.start()
+    theirs.close()  # so that the end of the process ends the pipe
+    return _Worker(process, ours)
+
+
+def _give(worker: _Worker, waiting: deque[Task], begin: Begin) -> None:
+    worker.task = waiting.popleft() if waiting else None
+    if worker.task is not None:
+        if not worker.task.is_late:
+            begin(worker.task)
+        # A process that has died meanwhile is found dead when its answer is read.
+        with contextlib.suppress(OSError):
+            worker.pipe.send(worker.task)
+
+
+def _death(worker: _Worker) -> Outcome:
+    assert worker.task is not None
+    worker.process.join()
+    code = worker.process.exitcode or 0
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    hint = " (killed: by hand, or for want of memory; fewer --jobs need less)" if code == -9 else ""
+    return Outcome(worker.task.number, "failed", error=f"its process {how}{hint}")
+
+
+def _work(pipe: Connection, place: int, jobs: int, parent: int) -> None:
+    """The life of a worker: carry out what comes through the pipe, until it is closed."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Results belong to the parent's output; a worker's bars would run through each other.
+    sys.stdout = sys.stderr
+    _take_gpu(place)
+    import torch
+
+    from loracast.training.machine import logical_cores
+
+    torch.set_num_threads(max(1, (logical_cores() or 1) // jobs))
+    from loracast.study.engine.workshop import Workshop
+
+    workshop = Workshop(progress=False, alone=False)
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):  # the parent has ended, or ends us
+        while True:
+            pipe.send(workshop.perform(pipe.recv()))
+
+
+def _take_gpu(place: int) -> None:
+    """Give each worker a GPU of its own, in turn, where the machine has several. Must come before CUDA is begun."""
+    named = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    if not named:
+        from torch.cuda import device_count
+
+        named = [str(number) for number in range(device_count())]
+    if len(named) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = named[place % len(named)]
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: a parent killed by SIGKILL cannot end it."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -1,0 +1,304 @@
+"""The single steps on a caller's own long table: adapt, forecast, evaluate."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from tqdm.auto import tqdm
+from transformers import set_seed
+
+from loracast.data.split import split_patients
+from loracast.data.table import open_table, patients_of
+from loracast.data.tails import tails_of
+from loracast.data.windows import Windows, cut_windows, open_windows
+from loracast.errors import AdapterError, ConfigError
+from loracast.files import digest, read_json, write_json, written
+from loracast.models.base import Rows, check_window
+from loracast.models.forecast import Forecaster, fitted, pretrained
+from loracast.models.naive import BASELINES
+from loracast.models.registry import BACKBONES, load_backbone
+from loracast.scoring.checks import run_checks
+from loracast.scoring.compare import Statistics
+from loracast.spec import ArmSpec, ForecastSpec, SplitSpec, TrainSpec, WindowSpec, parse
+from loracast.study.run import UNTRAINED, adapter_facts, score
+from loracast.study.summary import arm_entry, facts_of, with_best
+from loracast.training import Say, distributed, fit
+from loracast.training.trackers import check_trackers
+from loracast.tuning.adapter import base_digest, load_adapter, read_card, save_adapter
+from loracast.tuning.methods import METHODS, attach, method_named
+from loracast.types import LEVELS, Table
+
+Settings = Mapping[str, Any]
+logger = logging.getLogger(__name__)
+FACTS = ("seed", "split", "window", "signals", "data", "trainable_parameters", "best_step")
+"""What the card of an adapter must say for it to be used on a table."""
+
+
+def adapt_table(
+    table: Path | str | Table,
+    out: Path | str,
+    *,
+    arm: Settings,
+    window: Settings | None = None,
+    training: Settings | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool = True,
+    track: Sequence[str] = (),
+    say: Say = logger.warning,
+) -> dict[str, Any]:
+    """Adapt a backbone to a long table and save the adapter to `out`; returns its card.
+
+    `arm`, `window` and `training` take the keys of `ArmSpec`, `WindowSpec` and `TrainSpec`. Patients are split by
+    `seed`; training sees the training patients, early stopping the validation patients, nobody the test patients.
+    Windows and checkpoints lie under `OUT.work` until the adapter is saved, so that `resume` can continue. `track`
+    names trackers; their local files lie in the folder of `out`. `say` is told where memory runs out.
+
+    Under torchrun every process calls this: the main one cuts the windows and writes, `batch_size` is the total.
+    """
+    out = Path(out)
+    spec = parse(ArmSpec, dict(arm), "The arm")
+    if not method_named(spec.method).trains:
+        trained = ", ".join(name for name, method in METHODS.items() if method.trains)
+        raise ConfigError(f"{spec.method!r} trains nothing. To adapt, choose one of: {trained}.")
+    loop = parse(TrainSpec, dict(training or {}), "The training")
+    distributed.share_of(loop.batch_size)
+    check_trackers(track)
+    table = table if isinstance(table, Table) else open_table(table)
+    cut, split = _window(window), parse(SplitSpec, {"seed": seed}, "The split")
+    backbone = load_backbone(spec.backbone, revision=spec.revision)
+    check_window(backbone.card, spec.context or cut.resolved(table.step_seconds).context or 0)
+    base = base_digest(backbone)
+    set_seed(seed)
+    attached = attach(backbone, spec)
+    asked: dict[str, Any] = {"seed": seed, "table": table.fingerprint}
+    asked |= {name: part.model_dump(mode="json") for name, part in (("arm", spec), ("training", loop), ("window", cut))}
+    work = out.with_name(f"{out.name}.work")
+    with distributed.main_first():
+        windows = _prepared(out, work, table, cut, split, asked, resume=resume)
+    train = windows.train.of_patients(spec.patients, seed).seeing(spec.context)
+    curve = fit(
+        attached,
+        train,
+        windows.validation.seeing(spec.context),
+        loop,
+        work / "checkpoints",
+        seed=seed,
+        resume=resume,
+        progress=progress,
+        say=say,
+        track=track,
+        run_name=f"{out.name}: {spec.name}, seed {seed}",
+        results=out.absolute().parent,
+    )
+    with distributed.main_first():
+        if distributed.is_main():
+            save_adapter(attached, out, base=base, facts=adapter_facts(windows, train, curve, seed, split))
+            shutil.rmtree(work)
+    return read_card(out)
+
+
+def _prepared(
+    out: Path, work: Path, table: Table, cut: WindowSpec, split: SplitSpec, asked: dict[str, Any], *, resume: bool
+) -> Windows:
+    """The windows under `work`, cut by the main process."""
+    if not distributed.is_main():
+        return open_windows(work / "windows")
+    _claim_work(out, work, asked, resume=resume)
+    try:
+        return _windows(table, work / "windows", cut, split)
+    except BaseException:
+        if not (work / "checkpoints").exists():
+            shutil.rmtree(work)
+        raise
+
+
+def forecast_table(
+    table: Path | str | Table,
+    out: Path | str,
+    *,
+    adapter: Path | str | None = None,
+    backbone: str = "chronos-t5-nano",
+    window: Settings | None = None,
+    forecasting: Settings | None = None,
+    progress: bool = True,
+) -> int:
+    """Forecast the steps that follow the end of every series, into a Parquet table; returns how many series.
+
+    With an adapter, `backbone` is read only where it is a folder, or the adapter's card cannot find its own.
+    Columns: patient, stay, series, signal, time, and a column a quantile level (`q0.1` … `q0.9`), in the units of the
+    signal. A series shorter than the context is forecast from what there is.
+    """
+    table = table if isinstance(table, Table) else open_table(table)
+    spec = _window(window)
+    if adapter is None:
+        model = load_backbone(backbone)
+    else:
+        card = read_card(Path(adapter), facts=FACTS)
+        spec = _fits_adapter(spec, card, table)
+        model = load_adapter(Path(adapter), backbone=_base_of(card, backbone))
+    spec = spec.resolved(table.step_seconds)
+    assert spec.context is not None
+    assert spec.horizon is not None
+    check_window(model.card, spec.context)
+    settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
+    count = 0
+    with written(Path(out)) as temporary:
+        writer = None
+        generator = torch.Generator().manual_seed(settings.seed)
+        for tails in tqdm(tails_of(table, spec.context, settings.batch_size), unit="batch", disable=not progress):
+            quantiles = model.forecast(
+                torch.from_numpy(tails.context),
+                spec.horizon,
+                levels=LEVELS,
+                samples=settings.samples,
+                generator=generator,
+                rows=Rows(
+                    torch.from_numpy(tails.starts(table.step_seconds)),
+                    table.step_seconds,
+                    torch.from_numpy(tails.groups()) if spec.joint else None,
+                ),
+            )
+            part = tails.with_quantiles(quantiles.numpy(), LEVELS, table.step_seconds)
+            writer = writer or pq.ParquetWriter(temporary, part.schema)
+            writer.write_table(part)
+            count += len(tails.series)
+        assert writer is not None, "an opened table has at least one series"
+        writer.close()
+    return count
+
+
+def evaluate_table(
+    table: Path | str | Table,
+    *,
+    adapters: Sequence[Path | str] = (),
+    backbone: str = "chronos-t5-nano",
+    window: Settings | None = None,
+    forecasting: Settings | None = None,
+    split_seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score the naive floor, zero-shot and adapters on the test patients of a table, as a summary.
+
+    An adapter brings its backbone, its window and its split: on the table that it was trained on, the patients of its
+    training are never scored. On another table the caller answers for that (check C09 says so).
+    """
+    opened = table if isinstance(table, Table) else open_table(table)
+    settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
+    cards = {Path(folder): read_card(Path(folder), facts=FACTS) for folder in adapters}
+    spec, split, revision = _window(window), parse(SplitSpec, {"seed": split_seed}, "The split"), None
+    for card in _alike(cards):
+        spec, split = _fits_adapter(spec, card, opened), parse(SplitSpec, card["split"], "The adapter's split")
+        revision = card["revision"]
+        backbone = _base_of(card, backbone) or str(card["backbone"])
+    results: dict[str, dict[str, Any]] = {}
+    statistics: dict[str, list[Statistics]] = {}
+    with tempfile.TemporaryDirectory(prefix="loracast-") as work:
+        windows = _windows(opened, Path(work) / "windows", spec, split)
+        _same_split(cards, windows)
+
+        def add(name: str, forecaster: Forecaster, facts: dict[str, Any]) -> None:
+            size = settings.batch_size
+            results[name] = UNTRAINED | facts
+            statistics[name] = [score(forecaster, windows.test, batch_size=size, label=name, progress=progress)]
+
+        for name, baseline in BASELINES.items():
+            add(name, fitted(baseline), {"arm": name, "backbone": None, "method": "baseline"})
+        base = load_backbone(backbone, revision=revision)
+        check_window(base.card, windows.meta["context"])
+        own = {"backbone": base.card.name, "total_parameters": base.card.parameters, "licence": base.card.licence}
+        zero_shot = f"{base.card.name} zero-shot"
+        add(zero_shot, pretrained(base, settings), {**own, "method": "zero-shot"})
+        for folder, card in cards.items():
+            facts = {"trainable_parameters": card["trainable_parameters"], "best_step": card["best_step"]}
+            adapted = pretrained(load_adapter(folder, backbone=_base_of(card, backbone)), settings)
+            label = folder.name if [path.name for path in cards].count(folder.name) == 1 else str(folder)
+            add(label, adapted, {**own, **facts, "seed": card["seed"], "method": card["arm"]["method"]})
+        summary = {"name": opened.path.stem, **facts_of(windows, opened.path), "seeds": [split.seed]}
+        if cards:
+            foreign = {card["data"]["table_fingerprint"] for card in cards.values()} - {opened.fingerprint}
+            summary["adapters_of_other_tables"] = bool(foreign)
+        sides = windows.patients()
+    summary["arms"] = with_best(
+        [
+            arm_entry(name, [found], statistics, {"zero-shot": zero_shot} if found["backbone"] else {})
+            for name, found in results.items()
+        ],
+        statistics,
+    )
+    return {**summary, "checks": run_checks(summary, splits=sides)}
+
+
+def _claim_work(out: Path, work: Path, asked: dict[str, Any], *, resume: bool) -> None:
+    """Take `work` for what is half done; raises ConfigError where it, or `out`, is another's."""
+    file = work / "asked.json"
+    if out.exists() and not (resume and file.is_file()):
+        raise ConfigError(f"{out} exists already. Give another --out, or remove it.")
+    if resume and file.is_file() and read_json(file) != digest(asked):
+        raise ConfigError(
+            f"{work} was begun with another table or other settings; to mix them would be neither. Resume with those, "
+            "give another --out, or start again without --resume."
+        )
+    if work.exists() and not resume:
+        shutil.rmtree(work)
+    write_json(file, digest(asked))
+
+
+def _base_of(card: Mapping[str, Any], backbone: str) -> str | None:
+    """Where the caller says that an adapter's base is; None where the card's own name is enough.
+
+    A folder is always used: it may be called like a released model, and be the only copy on this machine.
+    """
+    folder = backbone not in BACKBONES and Path(backbone).exists()
+    return backbone if folder or card["backbone"] not in BACKBONES else None
+
+
+def _alike(cards: Mapping[Path, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The cards; raises AdapterError unless they can be scored on the same windows and against the same base."""
+    kinds = {digest([card[key] for key in ("base_sha256", "revision", "split", "window")]) for card in cards.values()}
+    if len(kinds) > 1:
+        raise AdapterError("These adapters have different backbones, windows or patient splits. Score them one by one.")
+    return list(cards.values())
+
+
+def _same_split(cards: Mapping[Path, Mapping[str, Any]], windows: Windows) -> None:
+    """Refuse to test on a patient of an adapter's training: on its own table, its own split must come out again."""
+    for folder, card in cards.items():
+        known, found = card["data"], windows.meta
+        same_table = known["table_fingerprint"] == found["table_fingerprint"]
+        if same_table and known["split_fingerprint"] != found["split_fingerprint"]:
+            raise AdapterError(
+                f"{folder.name} was trained on this table with other patients on the training side than its card's "
+                "split gives now, so patients of its training could be tested. Adapt again, or score another table."
+            )
+
+
+def _window(settings: Settings | None) -> WindowSpec:
+    return parse(WindowSpec, {k: v for k, v in (settings or {}).items() if v is not None}, "The window")
+
+
+def _fits_adapter(spec: WindowSpec, card: Mapping[str, Any], table: Table) -> WindowSpec:
+    """The window with what the adapter's card adds; raises AdapterError where grid or signals are not its own."""
+    own = card["window"]
+    if own["step_seconds"] != table.step_seconds:
+        raise AdapterError(
+            f"The adapter was trained on steps of {own['step_seconds']} s; {table.path.name} has steps of "
+            f"{table.step_seconds} s. Read the data again with the adapter's --grid."
+        )
+    strange = sorted(set(table.signals) - set(card["signals"]))
+    if strange:
+        raise AdapterError(
+            f"The adapter was trained on {', '.join(card['signals'])}; {table.path.name} also holds "
+            f"{', '.join(strange)}. Read the table with the adapter's signals only, or adapt to these too."
+        )
+    filled = {key: getattr(spec, key) or own.get(key, False) for key in ("context", "horizon", "joint")}
+    return spec.model_copy(update=filled)
+
+
+def _windows(table: Table, folder: Path, spec: WindowSpec, split: SplitSpec) -> Windows:
+    return cut_windows(table, split_patients(patients_of(table), split), spec, folder)

@@ -1,0 +1,235 @@
+"""An experiment, run by run: the same data, windows, scores and seeds for every arm; what is done is not done again."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from loracast.data.readers.prepare import prepare
+from loracast.data.split import split_patients
+from loracast.data.table import patients_of
+from loracast.data.windows import Windows, cut_windows, open_windows
+from loracast.errors import BudgetError, ConfigError, LoracastError, TrainingError
+from loracast.files import read_json, write_json
+from loracast.models import extra
+from loracast.models.base import Backbone, check_window
+from loracast.models.naive import BASELINES
+from loracast.models.registry import BACKBONES, load_backbone, skeleton
+from loracast.spec import FITTED, ExperimentSpec
+from loracast.study.engine import Outcome, Plan, Task, carry_out
+from loracast.study.runs import FAILED, FORMAT, Run, facts_of_runs, refuse_other_format, runs_of
+from loracast.study.summary import summarise_experiment
+from loracast.training import distributed
+from loracast.training.trackers import check_trackers
+from loracast.tuning.methods import check_arm, method_named
+
+Say = Callable[[str], None]
+
+
+def run_experiment(
+    spec: ExperimentSpec,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    say: Say = print,
+    command: str | None = None,
+    plan: Plan | None = None,
+) -> dict[str, Any]:
+    """Run what is not done yet under `out`, write `summary.json`, and return it.
+
+    `command` is what the report tells a reader to run for the same results, `plan` where and for how long runs are
+    carried out.
+
+    A finished run is never repeated. With `resume` a run that was interrupted continues from its last checkpoint;
+    without, it starts again. A run that fails leaves the others alone: once all have been tried, TrainingError tells
+    which failed and why, and calling again tries those again. Where the budget of the plan is spent, the summary
+    holds the arms that are done and lists the others as `missing`; BudgetError is raised if none is. Raises
+    ConfigError where `out` holds another experiment, or another process is at it.
+    """
+    plan = plan or Plan()
+    distributed.refuse_grid()
+    check_trackers(plan.track)
+    deadline = None if plan.max_hours is None else time.time() + 3600 * plan.max_hours
+    fresh = not (out / "experiment.json").is_file()
+    if fresh:
+        _check_arms(spec)
+    _claim(spec, out)
+    with _alone(out):
+        try:
+            table = prepare(spec.data, out / "data", say)
+            windows = _windows(spec, table, out / "data" / "windows")
+        except LoracastError:
+            if fresh:
+                _unclaim(out)
+            raise
+        runs = runs_of(spec, out)
+        done = {number for number, run in enumerate(runs) if run.is_done(run.run_id(spec, windows))}
+        text = _anywhere(spec).model_dump_json()
+        tasks = [
+            Task(text, out.absolute(), number, resume, deadline, plan.track)
+            for number in range(len(runs))
+            if number not in done
+        ]
+        ended = _carried_out(plan, tasks, runs, say=say, progress=progress)
+        done |= {outcome.number for outcome in ended if outcome.state == "done"}
+        summary = _summary(spec, out, windows, runs, done, command)
+    failed = [outcome for outcome in ended if outcome.state == "failed"]
+    if failed:
+        raise TrainingError(_told(failed, runs, done, out))
+    if len(done) < len(runs):
+        say(f"The budget of {plan.max_hours:g} h is spent: {len(done)} of {len(runs)} runs are done. --resume goes on.")
+    if summary is None:
+        raise BudgetError(
+            f"The budget of {plan.max_hours:g} h was spent before any arm was done. Continue with --resume."
+        )
+    return summary
+
+
+def _anywhere(spec: ExperimentSpec) -> ExperimentSpec:
+    """The spec as a process in another working directory must read it: folders of backbones by their whole path."""
+    arms = [
+        arm.model_copy(update={"backbone": str(Path(arm.backbone).absolute())})
+        if arm.backbone not in BACKBONES and Path(arm.backbone).exists()
+        else arm
+        for arm in spec.arms
+    ]
+    return spec.model_copy(update={"arms": tuple(arms)})
+
+
+def _carried_out(plan: Plan, tasks: Sequence[Task], runs: Sequence[Run], *, say: Say, progress: bool) -> list[Outcome]:
+    """Carry out the tasks, and say what begins and how it ends, with the time left."""
+    before, start = len(runs) - len(tasks), time.monotonic()
+    if before:
+        say(f"{before} of {len(runs)} runs were done before")
+
+    def begin(task: Task) -> None:
+        run = runs[task.number]
+        say(f"[{task.number + 1}/{len(runs)}] {run.name}, seed {run.seed}")
+
+    ended: list[Outcome] = []
+    for outcome in carry_out(plan, tasks, begin=begin, progress=progress, say=say):
+        ended.append(outcome)
+        run = runs[outcome.number]
+        if outcome.state == "failed":
+            say(f"[{outcome.number + 1}/{len(runs)}] {run.name}, seed {run.seed}, FAILED: {outcome.error}")
+            if not run.reason():  # its process died before it could write why
+                write_json(run.folder / FAILED, {"error": outcome.error, "traceback": None})
+        elif outcome.state == "done" and len(ended) % 5 == 0 and len(ended) < len(tasks):
+            left = (time.monotonic() - start) / len(ended) * (len(tasks) - len(ended))
+            say(f"{before + len(ended)} of {len(runs)} runs behind us, about {max(1, round(left / 60))} min to go")
+    return ended
+
+
+def _told(failed: Sequence[Outcome], runs: Sequence[Run], done: set[int], out: Path) -> str:
+    lines = [f"  {runs[one.number].name}, seed {runs[one.number].seed}: {one.error}" for one in failed[:10]]
+    more = f"\n  … and {len(failed) - 10} more" if len(failed) > 10 else ""
+    return (
+        f"{len(failed)} of {len(runs)} runs failed; the {len(done)} that are done are kept and in the summary:\n"
+        + "\n".join(lines)
+        + f"{more}\nThe same command tries them again; `loracast status {out}` lists all."
+    )
+
+
+def _summary(
+    spec: ExperimentSpec, out: Path, windows: Windows, runs: Sequence[Run], done: set[int], command: str | None
+) -> dict[str, Any] | None:
+    """The summary of the arms that are done with all their seeds; None where there is none to speak of."""
+    open_arms = {run.name for number, run in enumerate(runs) if number not in done}
+    whole = [run for run in runs if run.name not in open_arms]
+    if not any(run.arm is not None for run in whole) or any(name in open_arms for name in BASELINES):
+        return None
+    missing = [
+        {"arm": fact["arm"], "seed": fact["seed"], "state": fact["state"], "reason": fact["reason"]}
+        for fact in facts_of_runs(list(runs))
+        if fact["arm"] in open_arms and fact["state"] != "done"
+    ]
+    summary = {**summarise_experiment(spec, out, windows, whole), "command": command, "missing": missing}
+    write_json(out / "summary.json", summary)
+    return summary
+
+
+def _check_arms(spec: ExperimentSpec) -> None:
+    """Refuse what an arm asks for in vain before data are read: a mistake in the last must not cost those before."""
+    backbones: dict[tuple[str, str | None], Backbone] = {}
+    for arm in spec.arms:
+        method_named(arm.method)
+    if set(spec.baselines) & set(FITTED):
+        extra.needed("statsforecast")
+    if set(spec.baselines) - set(FITTED):
+        extra.needed("neuralforecast")
+    for arm in spec.arms:
+        key = arm.backbone, arm.revision
+        if key not in backbones:
+            # One at a time in memory.
+            backbones = {key: load_backbone(arm.backbone, revision=arm.revision)}
+        backbone = backbones[key]
+        check_window(backbone.card, arm.context or spec.windows.context or 0)
+        # A released size is checked without its weights, which a copy would hold twice.
+        check_arm(skeleton(backbone.card.name) if backbone.card.name in BACKBONES else backbone, arm)
+
+
+def _claim(spec: ExperimentSpec, out: Path) -> None:
+    """Write the experiment's spec into `out`, or make sure that it is the one that stands there."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file. Give a folder with --out.")
+    file = out / "experiment.json"
+    if file.is_file():
+        found = read_json(file)
+        refuse_other_format(out, found)
+        if found["digest"] == spec.digest:
+            return
+        if any((out / "data").glob("*")):
+            raise ConfigError(
+                f"{out} holds results of another spec ({found['name']}, {found['digest']}; this one is {spec.name}, "
+                f"{spec.digest}). Nothing was changed. Give another --out, or remove that folder."
+            )
+    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise ConfigError(f"{out} is not empty and holds no experiment. Give an empty or a new folder with --out.")
+    runs = [{"arm": run.name, "seed": run.seed, "folder": run.folder.name} for run in runs_of(spec, out)]
+    write_json(file, {"format": FORMAT, "name": spec.name, "digest": spec.digest, "spec": spec.as_json(), "runs": runs})
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep another process from running the same folder; the system lets go of it if this one is killed."""
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            for stale in out.rglob(".*.partial"):  # of a process that was killed in the middle of writing
+                shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+            yield
+    except Timeout as error:
+        raise ConfigError(f"Another process is running {out}. Wait for it, or give another --out.") from error
+
+
+def _unclaim(out: Path) -> None:
+    """Take back a claim on which nothing has run: it would only keep the corrected experiment out."""
+    shutil.rmtree(out / "data", ignore_errors=True)
+    for file in ("experiment.json", ".lock"):
+        (out / file).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        out.rmdir()
+
+
+def _windows(spec: ExperimentSpec, table: Any, folder: Path) -> Windows:
+    if (folder / "windows.json").is_file():
+        windows = open_windows(folder)
+        if windows.meta["table_fingerprint"] == table.fingerprint:
+            return windows
+        raise ConfigError(
+            f"The data under {folder.parent} have changed since the windows were cut, so runs would not be comparable. "
+            "Give another --out."
+        )
+    cut = spec.windows.resolved(table.step_seconds)
+    contexts = [arm.context for arm in spec.arms if arm.context is not None]
+    if contexts and max(contexts) > (cut.context or 0):
+        raise ConfigError(
+            f"An arm sees {max(contexts)} steps of context; the windows have {cut.context}. Lower the arm's context, "
+            "or cut the windows longer ([windows] context)."
+        )
+    sides = split_patients(patients_of(table), spec.split)
+    return cut_windows(table, sides, spec.windows, folder, shortest=min(contexts, default=None))

@@ -1,0 +1,85 @@
+"""What a backbone is worth zero-shot, against the last value and the seasonal naive."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from loracast.data.windows import WindowSet
+from loracast.models.base import Backbone, Rows
+from loracast.models.forecast import fitted, pretrained
+from loracast.models.naive import BASELINES
+from loracast.scoring.compare import summarise
+from loracast.scoring.metrics import mase
+from loracast.spec import ForecastSpec
+from loracast.study.run import score
+from loracast.training.pretrain import corpora
+
+
+def synthetic_scores(
+    backbone: Backbone, seed: int, *, count: int = 1000, context: int = 96, horizon: int = 24, samples: int = 20
+) -> dict[str, Any]:
+    """Mean and median MASE on `count` series of the corpus `seed`, which training has not drawn.
+
+    The seasonal naive is told the planted period. Series whose MASE is undefined (a constant context, no observed
+    target) are left out and counted.
+    """
+    series = [corpora.draw(seed, i, context + horizon) for i in range(count)]
+    values = np.stack([one.values for one in series]).astype(np.float32)
+    usable = np.isfinite(values[:, :context]).any(1) & np.isfinite(values[:, context:]).any(1)
+    values, periods = values[usable], np.array([one.period for one in series])[usable]
+    past, future = values[:, :context], values[:, context:]
+    generator = torch.Generator().manual_seed(seed)
+    parts = [
+        backbone.forecast(
+            torch.from_numpy(part),
+            horizon,
+            levels=(0.5,),
+            samples=samples,
+            generator=generator,
+            # Hours from a Monday on: synthetic steps have no length of their own, and some families read the clock.
+            rows=Rows(torch.full((len(part),), 4 * 86_400), 3600),
+        )
+        for part in np.array_split(past, max(1, len(past) // 64))
+    ]
+    forecasts = {
+        "zero-shot": torch.cat(parts)[:, :, 0].numpy(),
+        "last-value": BASELINES["last-value"].forecast(past, horizon, 1).median,
+        "seasonal-naive": np.concatenate(
+            [
+                BASELINES["seasonal-naive"].forecast(past[i : i + 1], horizon, min(int(period), context)).median
+                for i, period in enumerate(periods)
+            ]
+        ),
+    }
+    errors = {name: mase(future, forecast, past) for name, forecast in forecasts.items()}
+    defined = np.isfinite(errors["zero-shot"])
+    return {
+        "series": int(defined.sum()),
+        "left_out": count - int(defined.sum()),
+        "context": context,
+        "horizon": horizon,
+        "mean_mase": {name: float(e[defined].mean()) for name, e in errors.items()},
+        "median_mase": {name: float(np.median(e[defined])) for name, e in errors.items()},
+    }
+
+
+def window_scores(backbone: Backbone, windows: WindowSet, spec: ForecastSpec | None = None) -> dict[str, Any]:
+    """Scores by signal of zero-shot and of the naive floor on the same windows."""
+    spec = spec or ForecastSpec()
+    arms = {"zero-shot": pretrained(backbone, spec), **{name: fitted(baseline) for name, baseline in BASELINES.items()}}
+    found = {
+        name: summarise([score(forecaster, windows, batch_size=spec.batch_size, label=name)])
+        for name, forecaster in arms.items()
+    }
+    kept = ("mae", "mase", "crps", "coverage_80", "n_windows", "n_patients")
+    return {
+        "context": windows.context,
+        "horizon": windows.horizon,
+        "step_seconds": windows.step_seconds,
+        "samples": spec.samples,
+        "signals": {
+            signal: {name: {key: scores[signal][key] for key in kept} for name, scores in found.items()}
+            for signal in windows.signals
+        },
+    }

@@ -1,0 +1,94 @@
+"""The mixture: densities and draws against scipy, and gradients that stay finite outside a component's support."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from loracast.models.nets.mixture import PUBLISHED, Mixture
+
+STUDENT = {"df": 1.5, "loc": 0.3, "scale": -0.2}
+COUNTS = {"total_count": 2.0, "logits": 0.4}
+LOG = {"loc": 0.1, "scale": -0.5}
+HEADS = [*STUDENT.values(), -0.7, *COUNTS.values(), *LOG.values()]
+
+
+def softplus(x: float) -> float:
+    return float(np.log1p(np.exp(x)))
+
+
+REFERENCE = [
+    stats.t(2 + softplus(1.5), 0.3, softplus(-0.2)),
+    stats.norm(-0.7, 0.001),
+    stats.nbinom(softplus(2.0), 1 / (1 + np.exp(0.4))),
+    stats.lognorm(softplus(-0.5), scale=np.exp(0.1)),
+]
+
+
+def mixture(*logits: float, entries: int = 1) -> Mixture:
+    return Mixture(PUBLISHED, torch.tensor([*logits, *HEADS]).expand(entries, -1))
+
+
+def alone(component: int, entries: int = 1) -> Mixture:
+    return mixture(*(0.0 if i == component else -200.0 for i in range(4)), entries=entries)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("component", range(4))
+def test_a_component_has_the_density_and_the_mean_that_scipy_gives_it(component):
+    values = torch.tensor([0.0, 1.0, 2.0, 5.0, -0.7, -0.699]) if component != 2 else torch.tensor([0.0, 1.0, 2.0, 5.0])
+    reference = REFERENCE[component]
+    density = reference.logpmf if component == 2 else reference.logpdf
+    with np.errstate(divide="ignore"):
+        expected = density(values.double().numpy())
+    # Elsewhere the other components, at e^-200 each, take over.
+    shown = expected > -150
+    found = alone(component).log_density(values[:, None])[:, 0].double().numpy()
+    np.testing.assert_allclose(found[shown], expected[shown], rtol=2e-4, atol=2e-4)
+    assert alone(component).mean().item() == pytest.approx(float(reference.mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("component", range(4))
+def test_draws_of_a_component_are_distributed_as_scipy_says(component):
+    draws = alone(component).sample(20_000, generator())[0].double().numpy()
+    reference = REFERENCE[component]
+    at = reference.ppf([0.1, 0.3, 0.5, 0.7, 0.9])
+    shares = (draws[:, None] <= at).mean(axis=0)
+    np.testing.assert_allclose(shares, reference.cdf(at), atol=0.015)
+
+
+def test_a_mixture_draws_from_each_component_as_often_as_its_weight_says():
+    mixed = mixture(1.0, 0.0, -1.0, 0.5)
+    draws = mixed.sample(40_000, generator())
+    weight = mixed.log_weights.exp()[0, 1].item()
+    spike = ((draws + 0.7).abs() < 0.005).float().mean().item()
+    assert spike == pytest.approx(weight, abs=0.012)
+    assert draws.mean().item() == pytest.approx(mixed.mean().item(), abs=0.05)
+
+
+def test_draws_depend_on_the_generator_alone():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    one = mixture(0.0, 0.0, 0.0, 0.0, entries=3).sample(50, generator(1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(one, mixture(0.0, 0.0, 0.0, 0.0, entries=3).sample(50, generator(1)))
+    assert not torch.equal(one, mixture(0.0, 0.0, 0.0, 0.0, entries=3).sample(50, generator(2)))
+
+
+@pytest.mark.parametrize("value", [-3.0, 0.0, 1e-20, 2.5, 1e12, -1e12])
+def test_the_density_and_its_gradient_are_finite_inside_and_outside_every_support(value):
+    raw = torch.tensor([0.0, 0.0, 0.0, 0.0, *HEADS], requires_grad=True)
+    density = Mixture(PUBLISHED, raw).log_density(torch.tensor(value))
+    density.backward()
+    assert density.isfinite()
+    assert raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("raw", [-500.0, 80.0])
+def test_draws_of_extreme_numbers_are_no_nan(raw):
+    numbers = torch.full((1, 12), raw)
+    numbers[0, 5:7] = raw.__abs__() / 2  # what the exponential of a log-normal or of the odds still holds
+    assert not Mixture(PUBLISHED, numbers).sample(100, generator()).isnan().any()

@@ -1,0 +1,163 @@
+"""What was trained comes back the same, on the right base only, and tells of no machine and no patient."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from peft import PeftModel
+from transformers import T5ForConditionalGeneration, set_seed
+
+from loracast.errors import AdapterError, BackboneError
+from loracast.models.registry import load_backbone
+from loracast.spec import ArmSpec
+from loracast.tuning.adapter import base_digest, load_adapter, read_card, save_adapter
+from loracast.tuning.methods import Attached, attach, quiet_peft
+from loracast.types import LEVELS
+from tests.conftest import save_backbone
+
+
+def trained(tiny: Path, method: str) -> tuple[Attached, str]:
+    """A method whose numbers have moved, as if trained, and the digest of the base before."""
+    backbone = load_backbone(str(tiny))
+    base = base_digest(backbone)
+    set_seed(0)
+    attached = attach(backbone, ArmSpec(backbone=str(tiny), method=method))
+    with torch.no_grad():
+        for parameter in attached.trainable.values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return attached, base
+
+
+def saved(tiny: Path, method: str, folder: Path) -> Attached:
+    attached, base = trained(tiny, method)
+    save_adapter(attached, folder, base=base, facts={"seed": 0, "signals": {"map": "mmHg"}})
+    return attached
+
+
+def forecast(backbone) -> torch.Tensor:
+    context = 80 + torch.randn(3, 40, generator=torch.Generator().manual_seed(1)).cumsum(dim=1)
+    generator = torch.Generator().manual_seed(0)
+    return backbone.forecast(context, 16, levels=LEVELS, samples=20, generator=generator)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_loaded_adapter_forecasts_what_the_saved_one_did(tiny, tmp_path, method):
+    attached = saved(tiny, method, tmp_path / "adapter")
+    loaded = load_adapter(tmp_path / "adapter", backbone=str(tiny))
+    assert torch.equal(forecast(loaded), forecast(attached.backbone))
+    assert not torch.equal(forecast(loaded), forecast(load_backbone(str(tiny))))
+    assert not loaded.net.training
+
+
+def test_plain_peft_opens_it_on_the_plain_network(tiny, tmp_path):
+    attached = saved(tiny, "lora", tmp_path / "adapter")
+    plain = T5ForConditionalGeneration.from_pretrained(str(tiny))
+    with quiet_peft():
+        plain = PeftModel.from_pretrained(plain, str(tmp_path / "adapter")).eval()
+    ids = torch.randint(2, 64, (2, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one = plain(input_ids=ids, decoder_input_ids=ids).logits
+        other = attached.backbone.net(input_ids=ids, decoder_input_ids=ids).logits
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_plain_transformers_opens_a_whole_network(tiny, tmp_path):
+    attached = saved(tiny, "full", tmp_path / "adapter")
+    plain = T5ForConditionalGeneration.from_pretrained(str(tmp_path / "adapter"))
+    for name, parameter in attached.backbone.net.named_parameters():
+        assert torch.equal(plain.get_parameter(name), parameter), name
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_no_file_of_it_names_a_path_of_this_machine(tiny, tmp_path, method):
+    saved(tiny, method, tmp_path / "adapter")
+    for file in (tmp_path / "adapter").rglob("*"):
+        content = file.read_bytes()
+        for secret in (str(tiny), str(tiny.parent), str(tmp_path), str(Path.home())):
+            assert secret.encode() not in content, (file.name, secret)
+    assert read_card(tmp_path / "adapter")["arm"]["backbone"] == "tiny-t5"
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_it_consists_of_safe_files_only(tiny, tmp_path, method):
+    saved(tiny, method, tmp_path / "adapter")
+    kinds = {file.suffix for file in (tmp_path / "adapter").iterdir()} - {".md"}
+    assert kinds == {".json", ".safetensors"}
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_another_base_is_refused_and_both_are_told_apart(tiny, tmp_path, method):
+    saved(tiny, method, tmp_path / "adapter")
+    other = save_backbone(tmp_path / "other-t5", seed=1)
+    with pytest.raises(AdapterError, match=r"trained on tiny-t5 \(weights .* but .*other-t5 holds other weights"):
+        load_adapter(tmp_path / "adapter", backbone=str(other))
+
+
+def test_a_base_that_was_a_folder_must_be_given(tiny, tmp_path):
+    saved(tiny, "lora", tmp_path / "adapter")
+    with pytest.raises(AdapterError, match=r"trained on tiny-t5, a folder .*--backbone"):
+        load_adapter(tmp_path / "adapter")
+    with pytest.raises(BackboneError, match="No backbone 'nowhere'"):
+        load_adapter(tmp_path / "adapter", backbone="nowhere")
+
+
+def test_a_folder_without_a_card_is_no_adapter(tiny, tmp_path):
+    with pytest.raises(AdapterError, match=r"loracast\.json is missing"):
+        load_adapter(tiny)
+
+
+def test_a_card_that_is_not_json_is_refused(tiny, tmp_path):
+    saved(tiny, "lora", tmp_path / "adapter")
+    (tmp_path / "adapter" / "loracast.json").write_text("{")
+    with pytest.raises(AdapterError, match="is not JSON"):
+        load_adapter(tmp_path / "adapter", backbone=str(tiny))
+
+
+def test_a_missing_or_truncated_weight_file_is_refused_without_asking_the_hub(tiny, tmp_path):
+    saved(tiny, "lora", tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(AdapterError, match="cannot be read"):
+        load_adapter(tmp_path / "adapter", backbone=str(tiny))
+    file.unlink()
+    with pytest.raises(AdapterError, match="cannot be read"):
+        load_adapter(tmp_path / "adapter", backbone=str(tiny))
+
+
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys:UserWarning")
+def test_a_missing_tensor_is_refused_not_made_up(tiny, tmp_path):
+    saved(tiny, "lora", tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    tensors.pop(min(tensors))
+    safetensors.torch.save_file(tensors, file)
+    with pytest.raises(AdapterError, match="1 tensors are missing and 0 are not its own"):
+        load_adapter(tmp_path / "adapter", backbone=str(tiny))
+
+
+def test_the_card_says_what_it_belongs_to_and_what_was_trained(tiny, tmp_path):
+    attached = saved(tiny, "lora", tmp_path / "adapter")
+    card = json.loads((tmp_path / "adapter" / "loracast.json").read_text())
+    assert card["format"] == 1
+    assert card["base_sha256"] == base_digest(load_backbone(str(tiny)))
+    assert card["trainable_parameters"] == attached.trainable_parameters
+    assert card["signals"] == {"map": "mmHg"}
+
+
+def test_a_failed_save_leaves_the_adapter_that_stood_there(tiny, tmp_path, monkeypatch):
+    saved(tiny, "lora", tmp_path / "adapter")
+    kept = shutil.copytree(tmp_path / "adapter", tmp_path / "kept")
+    attached, base = trained(tiny, "lora")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(attached.peft, "save_pretrained", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_adapter(attached, tmp_path / "adapter", base=base, facts={})
+    for file in Path(kept).iterdir():
+        assert file.read_bytes() == (tmp_path / "adapter" / file.name).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "kept"}
