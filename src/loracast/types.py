@@ -1,12 +1,22 @@
-"""The types that cross walls: a checked table of series, and a forecast."""
+"""The types that cross walls: a checked table of series, what is known of a batch, and a forecast."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from jaxtyping import Float
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+Kind = Literal["naive", "statistical", "network", "pretrained"]
+"""What a model is: a rule, a model fitted to each context alone, a network that is trained here from random numbers, or
+a pretrained one (a backbone)."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,22 @@ class Table:
     source: str
     licence: str
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is known of the rows of a batch besides their values.
+
+    `start` is the time of each row's first context step in seconds since 1970 (wall clock of the data, no zone),
+    `step_seconds` the time between two steps. Rows with the same number in `group` are signals of one patient over
+    the same time; without it every row stands alone. `season` is the period in steps that naive and statistical models
+    take for granted.
+    """
+
+    start: Int[Tensor, " batch"]
+    step_seconds: int
+    group: Int[Tensor, " batch"] | None = None
+    season: int = 1
 
 
 @dataclass(frozen=True)
