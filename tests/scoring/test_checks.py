@@ -1,102 +1,122 @@
-"""Each check passes on a clean summary, and warns, with numbers, on the one thing it looks for."""
+"""Each check passes on a clean summary, and finds, with numbers, the one thing it looks for."""
 
-from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 
 from loracast.scoring.checks import CHECKS, run_checks
+from loracast.scoring.facts import Checked, Difference, Excluded, Finding, Scores
 
 SPLITS = {"train": {"a", "b"}, "validation": {"c"}, "test": {"d"}}
 
 
 def scores(coverage=0.8, patients=40, mase_windows=0, mape_cells=0):
-    excluded = {"mase_windows": mase_windows, "mape_cells": mape_cells}
+    unlooked = dict.fromkeys(("rmse", "bias", "mse_scaled", "mape", "dtw_scaled", "mase", "crps"))
+    found = Scores(
+        mae=1.0,
+        **unlooked,
+        coverage_80=coverage,
+        n_windows=50,
+        n_cells=300,
+        n_patients=patients,
+        excluded=Excluded(mase_windows=mase_windows, mape_cells=mape_cells),
+        ci95={},
+        by_step={},
+    )
+    return {"heart_rate": found}
+
+
+def against(reference, verdict, difference=-0.5):
     return {
-        "heart_rate": {
-            "mae": 1.0,
-            "coverage_80": coverage,
-            "n_patients": patients,
-            "n_windows": 50,
-            "n_cells": 300,
-            "excluded": excluded,
-        }
+        "heart_rate": Difference(
+            reference=reference, mae_difference=difference, ci95=None, verdict=verdict, patients=40
+        )
     }
 
 
-def an_arm(name, method, **changes):
-    found = {"heart_rate": {"verdict": "better", "reference": "last-value"}}
-    arm = {"arm": name, "method": method, "seeds": [0, 1], "best_step": None, "scores": scores(), "vs_naive": found}
-    return arm | changes
+def an_arm(name, kind="pretrained", **changes):
+    arm = {"arm": name, "kind": kind, "trains": False, "seeds": [0], "best_step": [None], "scores": scores()}
+    return arm | {"vs_naive": against("last-value", "better")} | changes
 
 
-CLEAN = {
-    "data": {"simulated": False},
-    "adapters_of_other_tables": False,
-    "arms": [
-        an_arm("last-value", "baseline", vs_naive=None, scores=scores(coverage=0.5)),
-        an_arm("nano zero-shot", "zero-shot", best_step=[None]),
-        an_arm("nano lora r=2", "lora", best_step=[100, 50]),
-    ],
-}
-
-
-def changed(position=2, **changes):
-    summary = deepcopy(CLEAN)
-    summary["arms"][position] |= changes
-    return summary
-
-
-def outcome(code, summary, splits=SPLITS):
-    return next(check for check in run_checks(summary, splits=splits) if check["code"] == code)
-
-
-def test_a_clean_summary_passes_every_check_in_order_of_code():
-    found = run_checks(CLEAN, splits=SPLITS)
-    assert [check["code"] for check in found] == [f"C{k:02}" for k in range(1, len(CHECKS) + 1)]
-    assert {check["outcome"] for check in found} == {"passed"}
-    assert {check["reason"] for check in found} == {None}
-
-
-LESS = {"heart_rate": {"verdict": "no difference shown", "reference": "context-mean"}}
-WARNINGS = [
-    ("C02", changed(scores=scores(patients=19)), "19 for heart_rate"),
-    ("C03", changed(vs_naive=LESS), "nano lora r=2 on heart_rate (no difference shown, context-mean)"),
-    ("C04", changed(best_step=[0, 50]), "nano lora r=2 (1 of 2 seeds)"),
-    ("C05", changed(scores=scores(coverage=0.69)), "nano lora r=2 on heart_rate 69.0%"),
-    ("C05", changed(scores=scores(coverage=0.91)), "nano lora r=2 on heart_rate 91.0%"),
-    ("C06", changed(seeds=[0]), "nano lora r=2"),
-    ("C07", {**CLEAN, "data": {"simulated": True}}, "No patient lived these data"),
-    ("C08", changed(scores=scores(mase_windows=3)), "3 of 50 windows of heart_rate from MASE"),
-    ("C08", changed(scores=scores(mape_cells=2)), "2 of 300 targets of heart_rate from MAPE"),
-    ("C09", {**CLEAN, "adapters_of_other_tables": True}, "trained on another table"),
+ARMS = [
+    an_arm("last-value", "naive", vs_naive={}, scores=scores(coverage=0.5)),
+    an_arm("ets", "statistical", vs_naive=against("last-value", "worse"), scores=scores(coverage=0.5)),
+    an_arm("nano zero-shot"),
+    an_arm("nhits", "network", trains=True, seeds=[0, 1], best_step=[30, 20]),
+    an_arm("nano lora r=2", trains=True, seeds=[0, 1], best_step=[100, 50]),
 ]
 
 
-@pytest.mark.parametrize(("code", "summary", "reason"), WARNINGS)
-def test_a_planted_fault_is_found_and_no_other(code, summary, reason):
-    found = outcome(code, summary)
-    assert found["outcome"] == "warning"
-    assert reason in found["reason"]
-    others = [check for check in run_checks(summary, splits=SPLITS) if check["code"] != code]
-    assert {check["outcome"] for check in others} == {"passed"}
+def summary(*, simulated=False, foreign=False, arms=ARMS, **changes):
+    """A summary of `arms`; `changes` are those of the last."""
+    arms = [*arms[:-1], *({**arm, **changes} for arm in arms[-1:])]
+    return SimpleNamespace(
+        data=SimpleNamespace(simulated=simulated),
+        arms=[SimpleNamespace(**arm) for arm in arms],
+        adapters_of_other_tables=foreign,
+    )
+
+
+def outcome(code, found, splits=SPLITS) -> Checked:
+    return next(check for check in run_checks(found, splits=splits) if check.code == code)
+
+
+def test_a_clean_summary_passes_every_check_in_order_of_code():
+    found = run_checks(summary(), splits=SPLITS)
+    assert found == [Checked(code=f"C{k:02}", outcome="passed") for k in range(1, len(CHECKS) + 1)]
+
+
+LORA = {"arm": "nano lora r=2"}
+RATE = {"signal": "heart_rate"}
+WARNINGS = [
+    ("C02", {"scores": scores(patients=19)}, Finding(**RATE, value=19)),
+    (
+        "C03",
+        {"vs_naive": against("context-mean", "no difference shown", -0.1)},
+        Finding(**LORA, **RATE, value=-0.1, reference="context-mean", verdict="no difference shown"),
+    ),
+    ("C04", {"best_step": [0, 50]}, Finding(**LORA, value=1, of=2)),
+    ("C05", {"scores": scores(coverage=0.69)}, Finding(**LORA, **RATE, value=0.69)),
+    ("C05", {"scores": scores(coverage=0.91)}, Finding(**LORA, **RATE, value=0.91)),
+    ("C06", {"seeds": [0]}, Finding(**LORA, value=1)),
+    ("C07", {"simulated": True}, Finding()),
+    ("C08", {"scores": scores(mase_windows=3)}, Finding(**RATE, value=3, of=50, reference="mase")),
+    ("C08", {"scores": scores(mape_cells=2)}, Finding(**RATE, value=2, of=300, reference="mape")),
+    ("C09", {"foreign": True}, Finding()),
+]
+
+
+@pytest.mark.parametrize(("code", "changes", "finding"), WARNINGS)
+def test_a_planted_fault_is_found_and_no_other(code, changes, finding):
+    found = outcome(code, summary(**changes))
+    assert found == Checked(code=code, outcome="warning", findings=(finding,))
+    others = [check for check in run_checks(summary(**changes), splits=SPLITS) if check.code != code]
+    assert {check.outcome for check in others} == {"passed"}
 
 
 def test_a_shared_patient_is_counted_but_not_named():
-    found = outcome("C01", CLEAN, {**SPLITS, "test": {"patient-b", "b"}, "train": {"patient-b", "b", "a"}})
-    assert found["outcome"] == "warning"
-    assert "2 in both train and test" in found["reason"]
-    assert "patient-b" not in found["reason"]
+    found = outcome("C01", summary(), {**SPLITS, "test": {"patient-b", "b"}, "train": {"patient-b", "b", "a"}})
+    assert found.findings == (Finding(value=2, reference="train and test"),)
+    assert "patient-b" not in found.model_dump_json()
 
 
 def test_checks_that_cannot_look_say_so():
-    naive = {**CLEAN, "arms": CLEAN["arms"][:1]}
+    floor = summary(arms=ARMS[:2])
     for code in ("C03", "C04", "C05", "C06"):
-        assert outcome(code, naive)["outcome"] == "not applicable"
-    assert outcome("C01", CLEAN, {})["outcome"] == "not applicable"
-    nothing = run_checks({"data": {"simulated": False}, "arms": []}, splits={})
-    assert {check["code"] for check in nothing if check["outcome"] == "passed"} == {"C07"}
-    assert all(check["reason"] for check in nothing if check["outcome"] == "not applicable")
+        assert outcome(code, floor) == Checked(code=code, outcome="not applicable")
+    assert outcome("C01", summary(), {}).outcome == "not applicable"
+    nothing = run_checks(summary(arms=[], foreign=None), splits={})
+    assert {check.code for check in nothing if check.outcome == "passed"} == {"C07"}
+    assert not any(check.findings for check in nothing)
+
+
+def test_networks_and_pretrained_models_are_looked_at_alike():
+    arms = [*ARMS[:3], ARMS[3] | {"seeds": [0], "best_step": [0], "vs_naive": against("last-value", "worse")}]
+    found = {check.code: check for check in run_checks(summary(arms=arms), splits=SPLITS)}
+    for code in ("C03", "C04", "C06"):
+        assert [finding.arm for finding in found[code].findings] == ["nhits"]
 
 
 def test_a_coverage_that_does_not_exist_is_no_fault():
-    assert outcome("C05", changed(scores=scores(coverage=None)))["outcome"] == "passed"
+    assert outcome("C05", summary(scores=scores(coverage=None))).outcome == "passed"

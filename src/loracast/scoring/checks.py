@@ -1,171 +1,185 @@
 """Numbered reasons not to believe a result.
 
-A check looks at the summary of an experiment and says "passed", "warning" with a reason, or "not applicable" with
-what it would need. A warning does not stop anything: it stands in the report, where the reader decides.
+A check looks at the summary of an experiment and says "passed", "warning" with what it found, or "not applicable"
+where there is nothing to look at. A warning does not stop anything: it stands in the report, which puts it in words.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Literal
+from typing import Protocol
 
-Outcome = Literal["passed", "warning", "not applicable"]
-Summary = Mapping[str, Any]
-Splits = Mapping[str, set[str]] | Mapping[str, set[int]]
-Arm = Mapping[str, Any]
+from loracast.scoring.facts import Checked, Difference, Finding, Scores
+from loracast.types import Kind
 
 FEWEST_TEST_PATIENTS = 20
+"""C02: with fewer, intervals are rough."""
 COVERAGE = (0.7, 0.9)
+"""C05: the share of targets that the central 80 % interval may hold."""
+FEWEST_SEEDS = 2
+"""C06: with fewer, chance in training is not seen."""
+FLOOR: tuple[Kind, ...] = ("naive", "statistical")
+"""C03 and C05 do not look at these kinds of model: they are what others are held against."""
+
+Splits = Mapping[str, Collection[object]]
+"""The patients on each side of the split."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check found; `reason` is None if it passed."""
+class LookedAtData(Protocol):
+    """What the checks look at of the data."""
 
-    outcome: Outcome
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Check:
-    """One reason not to believe a result: its code, what it is called, and the function that looks."""
-
-    code: str
-    title: str
-    look: Callable[[Summary, Splits], Finding]
+    @property
+    def simulated(self) -> bool:
+        """Whether no patient lived them."""
 
 
-PASSED = Finding("passed")
+class LookedAtArm(Protocol):
+    """What the checks look at of an arm; `study.summary.ArmSummary` says what each is."""
+
+    @property
+    def arm(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def trains(self) -> bool: ...
+    @property
+    def seeds(self) -> Sequence[int]: ...
+    @property
+    def best_step(self) -> Sequence[int | None]: ...
+    @property
+    def scores(self) -> Mapping[str, Scores]: ...
+    @property
+    def vs_naive(self) -> Mapping[str, Difference]: ...
 
 
-def run_checks(summary: Summary, *, splits: Splits) -> list[dict[str, str | None]]:
-    """Every check on `summary` (the contents of summary.json), in order of code, fit for JSON.
+class LookedAt(Protocol):
+    """What the checks look at: a summary, whether or not it has been checked before."""
 
-    `splits` names the patients on each side of the split; they are compared, never repeated in a reason.
-    """
-    found = [(check, check.look(summary, splits)) for check in CHECKS]
-    return [{"code": c.code, "title": c.title, "outcome": f.outcome, "reason": f.reason} for c, f in found]
+    @property
+    def data(self) -> LookedAtData:
+        """The data behind the numbers."""
+
+    @property
+    def arms(self) -> Sequence[LookedAtArm]:
+        """All arms."""
+
+    @property
+    def adapters_of_other_tables(self) -> bool | None:
+        """Whether an adapter was trained on another table; None where all arms were trained on this one."""
 
 
-def _shared_patients(summary: Summary, splits: Splits) -> Finding:
+Found = Sequence[Finding] | None
+"""What a look finds: nothing if all is well, None where there is nothing to look at. An empty finding says that a check
+found what its code stands for, of which there is no more to say."""
+
+
+def run_checks(summary: LookedAt, *, splits: Splits) -> list[Checked]:
+    """Every check on `summary`, in order of code. `splits` are compared; no patient is named in a finding."""
+    return [_checked(code, look(summary, splits)) for code, look in CHECKS.items()]
+
+
+def _checked(code: str, found: Found) -> Checked:
+    if found is None:
+        return Checked(code=code, outcome="not applicable")
+    return Checked(code=code, outcome="warning" if found else "passed", findings=tuple(found))
+
+
+def _shared_patients(_: LookedAt, splits: Splits) -> Found:
+    """C01. A patient on both sides: `value` patients, `reference` the two sides, as "train and test"."""
     if len(splits) < 2:
-        return Finding("not applicable", "The sides of the split were not given.")
+        return None
     shared = {pair: len(set(splits[pair[0]]) & set(splits[pair[1]])) for pair in combinations(splits, 2)}
-    found = [f"{number} in both {one} and {other}" for (one, other), number in shared.items() if number]
-    return _warning_of(found, "The same patients were trained or chosen on and tested: ", "")
+    return [Finding(value=number, reference=" and ".join(pair)) for pair, number in shared.items() if number]
 
 
-def _few_patients(summary: Summary, splits: Splits) -> Finding:
-    patients = {name: scores["n_patients"] for _, name, scores in _scored(summary["arms"])}
-    few = [f"{number} for {name}" for name, number in patients.items() if number < FEWEST_TEST_PATIENTS]
-    if not patients:
-        return Finding("not applicable", "No arm has scores.")
-    return _warning_of(few, "Test patients: ", f". With fewer than {FEWEST_TEST_PATIENTS}, the intervals are rough.")
+def _few_patients(summary: LookedAt, _: Splits) -> Found:
+    """C02. Few test patients: `value` of them on `signal`."""
+    patients = {name: scores.n_patients for _, name, scores in _scored(summary.arms)}
+    few = [Finding(signal=name, value=n) for name, n in patients.items() if n < FEWEST_TEST_PATIENTS]
+    return few if patients else None
 
 
-def _loses_to_naive(summary: Summary, splits: Splits) -> Finding:
-    compared = [arm for arm in summary["arms"] if arm["method"] != "baseline" and arm.get("vs_naive")]
-    if not compared:
-        return Finding("not applicable", "No arm was compared with a naive forecast on the same patients.")
+def _loses_to_naive(summary: LookedAt, _: Splits) -> Found:
+    """C03. An arm that is not shown better on `signal` than the best naive forecast, the `reference`."""
+    compared = [arm for arm in summary.arms if arm.kind not in FLOOR and arm.vs_naive]
     lost = [
-        f"{arm['arm']} on {name} ({entry['verdict']}, {entry['reference']})"
+        Finding(arm=arm.arm, signal=name, value=entry.mae_difference, reference=entry.reference, verdict=entry.verdict)
         for arm in compared
-        for name, entry in arm["vs_naive"].items()
-        if entry["verdict"] != "better"
+        for name, entry in arm.vs_naive.items()
+        if entry.verdict != "better"
     ]
-    return _warning_of(lost, "Not shown better in MAE than the best naive forecast: ", "")
+    return lost if compared else None
 
 
-def _never_improved(summary: Summary, splits: Splits) -> Finding:
-    trained = _trained(summary)
-    if not trained:
-        return Finding("not applicable", "No arm was trained.")
+def _never_improved(summary: LookedAt, _: Splits) -> Found:
+    """C04. No trained step better than the start: `value` of `of` seeds kept step 0."""
+    trained = [arm for arm in summary.arms if arm.trains]
     stuck = [
-        f"{arm['arm']} ({sum(step == 0 for step in arm['best_step'])} of {len(arm['best_step'])} seeds)"
+        Finding(arm=arm.arm, value=sum(step == 0 for step in arm.best_step), of=len(arm.best_step))
         for arm in trained
-        if 0 in arm["best_step"]
+        if 0 in arm.best_step
     ]
-    return _warning_of(stuck, "Validation chose step 0, so this is the zero-shot model: ", "")
+    return stuck if trained else None
 
 
-def _miscovered(summary: Summary, splits: Splits) -> Finding:
-    covered = [
-        (arm["arm"], name, scores["coverage_80"])
-        for arm, name, scores in _scored(summary["arms"])
-        if arm["method"] != "baseline"
-    ]
-    known = [entry for entry in covered if entry[2] is not None]
-    if not known:
-        return Finding("not applicable", "No arm but the naive ones has scores.")
+def _miscovered(summary: LookedAt, _: Splits) -> Found:
+    """C05. Intervals that are too narrow or too wide: the 80 % interval holds the share `value` of the targets."""
+    scored = [(arm.arm, name, scores) for arm, name, scores in _scored(summary.arms) if arm.kind not in FLOOR]
+    known = [(arm, name, scores.coverage_80) for arm, name, scores in scored if scores.coverage_80 is not None]
     low, high = COVERAGE
-    off = [f"{arm} on {name} {share:.1%}" for arm, name, share in known if not low <= share <= high]
-    return _warning_of(off, f"The 80 % interval holds less than {low:.0%} or more than {high:.0%} of the truth: ", "")
+    off = [Finding(arm=arm, signal=name, value=share) for arm, name, share in known if not low <= share <= high]
+    return off if known else None
 
 
-def _one_seed(summary: Summary, splits: Splits) -> Finding:
-    trained = _trained(summary)
-    if not trained:
-        return Finding("not applicable", "No arm was trained.")
-    single = [arm["arm"] for arm in trained if len(arm["seeds"]) < 2]
-    return _warning_of(single, "Trained with one seed, so chance in training is not seen: ", "")
+def _one_seed(summary: LookedAt, _: Splits) -> Found:
+    """C06. Trained with `value` seeds only."""
+    trained = [arm for arm in summary.arms if arm.trains]
+    single = [Finding(arm=arm.arm, value=len(arm.seeds)) for arm in trained if len(arm.seeds) < FEWEST_SEEDS]
+    return single if trained else None
 
 
-def _simulated(summary: Summary, splits: Splits) -> Finding:
-    if summary["data"]["simulated"]:
-        return Finding("warning", "No patient lived these data: the scores say that the path works, nothing clinical.")
-    return PASSED
+def _simulated(summary: LookedAt, _: Splits) -> Found:
+    """C07. Data that no patient lived."""
+    return [Finding()] if summary.data.simulated else []
 
 
-def _left_out(summary: Summary, splits: Splits) -> Finding:
-    excluded = {name: (scores["excluded"], scores) for _, name, scores in _scored(summary["arms"])}
-    if not excluded:
-        return Finding("not applicable", "No arm has scores.")
+def _left_out(summary: LookedAt, _: Splits) -> Found:
+    """C08. What the score `reference` leaves out: `value` of `of` windows (mase) or targets (mape) of `signal`."""
+    scored = {name: scores for _, name, scores in _scored(summary.arms)}
     found = []
-    for name, (left, scores) in excluded.items():
-        if left["mase_windows"]:
-            found.append(f"{left['mase_windows']} of {scores['n_windows']} windows of {name} from MASE")
-        if left["mape_cells"]:
-            found.append(f"{left['mape_cells']} of {scores['n_cells']} targets of {name} from MAPE")
-    return _warning_of(found, "Left out: ", " (contexts that do not change have no scale; no percentage of 0).")
+    for name, scores in scored.items():
+        left = scores.excluded
+        for score, number, whole in (
+            ("mase", left.mase_windows, scores.n_windows),
+            ("mape", left.mape_cells, scores.n_cells),
+        ):
+            if number:
+                found.append(Finding(signal=name, value=number, of=whole, reference=score))
+    return found if scored else None
 
 
-def _other_table(summary: Summary, splits: Splits) -> Finding:
-    foreign = summary.get("adapters_of_other_tables")
-    if foreign is None:
-        return Finding("not applicable", "Every arm was trained on this table.")
-    if not foreign:
-        return PASSED
-    return Finding(
-        "warning",
-        "An adapter was trained on another table. Nothing here tells whether patients of its training are among the "
-        "test patients; whoever read the two tables must know.",
-    )
+def _other_table(summary: LookedAt, _: Splits) -> Found:
+    """C09. An adapter that is scored on another table than its own."""
+    if summary.adapters_of_other_tables is None:
+        return None
+    return [Finding()] if summary.adapters_of_other_tables else []
 
 
-CHECKS: tuple[Check, ...] = (
-    Check("C01", "a patient on both sides of the split", _shared_patients),
-    Check("C02", f"fewer than {FEWEST_TEST_PATIENTS} test patients", _few_patients),
-    Check("C03", "no better than the best naive forecast", _loses_to_naive),
-    Check("C04", "no trained step better than the pretrained weights", _never_improved),
-    Check("C05", "intervals that are too narrow or too wide", _miscovered),
-    Check("C06", "only one training seed", _one_seed),
-    Check("C07", "simulated data", _simulated),
-    Check("C08", "windows or targets that a score leaves out", _left_out),
-    Check("C09", "an adapter scored on another table than its own", _other_table),
-)
+CHECKS: dict[str, Callable[[LookedAt, Splits], Found]] = {
+    "C01": _shared_patients,
+    "C02": _few_patients,
+    "C03": _loses_to_naive,
+    "C04": _never_improved,
+    "C05": _miscovered,
+    "C06": _one_seed,
+    "C07": _simulated,
+    "C08": _left_out,
+    "C09": _other_table,
+}
+"""The checks by code; the report says what each is called."""
 
 
-def _warning_of(found: Sequence[str], before: str, after: str) -> Finding:
-    """A warning that lists what was found, or "passed" if nothing was."""
-    return Finding("warning", f"{before}{'; '.join(found)}{after or '.'}") if found else PASSED
-
-
-def _trained(summary: Summary) -> list[Arm]:
-    return [arm for arm in summary["arms"] if arm["method"] not in ("baseline", "zero-shot")]
-
-
-def _scored(arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, Mapping[str, Any]]]:
+def _scored(arms: Sequence[LookedAtArm]) -> Iterator[tuple[LookedAtArm, str, Scores]]:
     """Every arm with the name and the scores of each of its signals."""
     for arm in arms:
-        for name, scores in arm["scores"].items():
+        for name, scores in arm.scores.items():
             yield arm, name, scores

@@ -1,14 +1,15 @@
 """Forecasts to sums per patient, from which every score and interval follows.
 
 Every score is a mean over observed cells or over windows (RMSE the root of one), so a run keeps only sums and counts
-per patient, signal and step (`Statistics`, stored as `cells.parquet`). Batches add up, and patients can be drawn
-again without looking at a window twice.
+per patient, signal and step (`Sums`, stored as `cells.parquet`). Batches add up, and patients can be drawn again
+without looking at a window twice. Runs of one arm are laid on top of each other as arrays (`PatientSums`): scores,
+comparisons and rank sweeps are all made of those.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
-from loracast.errors import DataError
+from loracast.errors import ConfigError, DataError
 from loracast.files import written
 from loracast.scoring import metrics
 from loracast.types import Forecast
@@ -156,14 +157,15 @@ def _batch(
     )
 
 
-class Statistics:
-    """The sums and counts of one arm and seed, from which every score follows.
+class Sums:
+    """The sums and counts of one run, from which every score follows.
 
     `add` takes the tables of `score_cells`, batch by batch; their order and size do not matter (but for rounding).
     """
 
     def __init__(self) -> None:
         self._parts: list[pd.DataFrame] = []
+        self._folded = False
 
     def add(self, cells: pd.DataFrame) -> None:
         """Add one more table; raises DataError if it has other columns or another horizon."""
@@ -178,18 +180,23 @@ class Statistics:
         if len(horizons) > 1:
             raise DataError(f"Windows of {sorted(horizons)} steps cannot be added up. Score one horizon at a time.")
         self._parts.append(cells)
+        self._folded = False
         # Sums are small and batches many: fold now and then, so that memory stays that of the sums.
         if len(self._parts) >= 32:
-            self._parts = [self.cells]
+            self._fold()
+
+    def _fold(self) -> None:
+        cells = pd.concat(self._parts).groupby([*KEYS, *FACTS], as_index=False, sort=True).sum()
+        self._parts, self._folded = [cells], True
 
     @property
     def cells(self) -> pd.DataFrame:
         """One row a patient code, signal and step, sorted, with the columns `COLUMNS`; empty before the first `add`."""
         if not self._parts:
             return pd.DataFrame(columns=COLUMNS)
-        cells = pd.concat(self._parts).groupby([*KEYS, *FACTS], as_index=False, sort=True).sum()
-        self._parts = [cells]
-        return cells
+        if not self._folded:
+            self._fold()
+        return self._parts[0]
 
     def to_parquet(self, path: Path) -> None:
         """Write the sums, whole or not at all."""
@@ -198,12 +205,143 @@ class Statistics:
             pq.write_table(table.replace_schema_metadata(None), temporary)
 
     @classmethod
-    def from_parquet(cls, path: Path) -> "Statistics":
+    def from_parquet(cls, path: Path) -> "Sums":
         """Read what `to_parquet` wrote; raises DataError if the file cannot be read or holds something else."""
         try:
             cells = pq.read_table(path).to_pandas()
         except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path.name} cannot be read as Parquet ({error}). Score the run again.") from error
-        statistics = cls()
-        statistics.add(cells)
-        return statistics
+            raise DataError(
+                f"{path.parent.name}/{path.name} cannot be read as Parquet ({error}). Score the run again."
+            ) from error
+        sums = cls()
+        sums.add(cells)
+        return sums
+
+
+@dataclass(frozen=True)
+class PatientSums:
+    """An arm's sums by patient, on one signal or on all together: its runs (training seeds) on the same windows.
+
+    `counts` is how many numbers are in each sum; they are the same for every run. Patients without a number in the
+    first of `scores` are not in it. `windows` counts all windows, `targets` is the sum of a patient's observed
+    targets, by which two arms are known to have scored the same.
+    """
+
+    scores: tuple[str, ...]
+    patients: Int[np.ndarray, " patient"]
+    sums: Float[np.ndarray, "score seed patient"]
+    counts: Float[np.ndarray, "score patient"]
+    step_sums: Float[np.ndarray, "score seed horizon"]
+    step_counts: Float[np.ndarray, "score horizon"]
+    targets: Float[np.ndarray, " patient"]
+    windows: int
+
+    @property
+    def seeds(self) -> int:
+        """How many runs there are."""
+        return int(self.sums.shape[1])
+
+    def values(self) -> Float[np.ndarray, " score"]:
+        """Every score over all patients, the runs averaged; NaN where there is no number."""
+        return ratios(self.sums.sum(axis=2).mean(axis=1), self.counts.sum(axis=1), self.scores)
+
+    def by_step(self) -> Float[np.ndarray, "score horizon"]:
+        """Every score at each step of the horizon; window scores, which have no step, are NaN."""
+        return ratios(self.step_sums.mean(axis=1), self.step_counts, self.scores)
+
+    def seed(self, number: int) -> "PatientSums":
+        """The run `number` alone."""
+        one = slice(number, number + 1)
+        return replace(self, sums=self.sums[:, one], step_sums=self.step_sums[:, one])
+
+
+def ratios(sums: np.ndarray, counts: np.ndarray, scores: Sequence[str]) -> np.ndarray:
+    """Sum over count, NaN where the count is 0, with the root for the scores that are one; scores on axis 0."""
+    means: np.ndarray = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    for position, name in enumerate(scores):
+        if METRICS[name].root:
+            means[position] = np.sqrt(means[position])
+    return means
+
+
+def by_signal(runs: Iterable[Sums], scores: Sequence[str] = tuple(METRICS)) -> dict[str, PatientSums]:
+    """The sums of an arm's runs per signal; raises DataError if the runs did not score the same windows."""
+    layers = [{str(name): _layer(part, scores) for name, part in run.cells.groupby("signal")} for run in runs]
+    first = _first(layers)
+    for layer in layers[1:]:
+        check_same(first, layer, "Two runs of an arm")
+    return {name: _stacked([layer[name] for layer in layers]) for name in first}
+
+
+def over_signals(runs: Iterable[Sums], scores: Sequence[str]) -> PatientSums:
+    """The sums of an arm's runs over all signals together, for scores that are free of units."""
+    layers = [_layer(run.cells, scores) for run in runs]
+    first = _first(layers)
+    for layer in layers[1:]:
+        check_same({"all": first}, {"all": layer}, "Two runs of an arm")
+    return _stacked(layers)
+
+
+Layer = TypeVar("Layer")
+
+
+def _first(layers: Sequence[Layer]) -> Layer:
+    if not layers:
+        raise ConfigError("No run to score: give the sums of at least one.")
+    return layers[0]
+
+
+def _stacked(layers: Sequence[PatientSums]) -> PatientSums:
+    sums, step_sums = (np.concatenate([getattr(one, name) for one in layers], axis=1) for name in ("sums", "step_sums"))
+    return replace(layers[0], sums=sums, step_sums=step_sums)
+
+
+def _layer(cells: pd.DataFrame, scores: Sequence[str]) -> PatientSums:
+    """The arrays of one run, from cells that are sorted by patient."""
+    patients, starts = np.unique(cells["patient"].to_numpy(dtype=np.int64), return_index=True)
+    steps = cells["step"].to_numpy(dtype=np.int64)
+
+    def columns(kind: str) -> Float[np.ndarray, "row score"]:
+        return cells[[f"{kind}_{name}" for name in scores]].to_numpy(dtype=np.float64)
+
+    def of_patients(numbers: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(numbers, starts, axis=0).T
+
+    def of_steps(numbers: np.ndarray) -> np.ndarray:
+        totals = np.zeros((steps.max() + 1, len(scores)))
+        np.add.at(totals, steps, numbers)
+        return totals[1:].T  # step 0 is the window as a whole
+
+    sums, counts = columns("sum"), columns("n")
+    scored = of_patients(counts)[0] > 0
+    return PatientSums(
+        scores=tuple(scores),
+        patients=patients[scored],
+        # One order in memory whatever the scores, so that equal sums give equal draws to the last bit.
+        sums=np.ascontiguousarray(of_patients(sums)[:, None, scored]),
+        counts=np.ascontiguousarray(of_patients(counts)[:, scored]),
+        step_sums=of_steps(sums)[:, None],
+        step_counts=of_steps(counts),
+        targets=of_patients(cells["targets"].to_numpy(dtype=np.float64))[scored],
+        windows=int(cells["windows"].sum()),
+    )
+
+
+def check_same(one: Mapping[str, PatientSums], other: Mapping[str, PatientSums], who: str) -> None:
+    """Refuse sums over other windows: the same signals, patients, counts and sums of targets are required."""
+    if set(one) == set(other) and all(_are_same(one[name], other[name]) for name in one):
+        return
+    windows, patients = (
+        [sum(number(sums) for sums in side.values()) for side in (one, other)]
+        for number in (lambda sums: sums.windows, lambda sums: len(sums.patients))
+    )
+    raise DataError(
+        f"{who} did not score the same windows ({windows[0]} and {windows[1]} windows, {patients[0]} and "
+        f"{patients[1]} patients, signal by signal): their scores cannot be compared. Score both on the same windows."
+    )
+
+
+def _are_same(one: PatientSums, other: PatientSums) -> bool:
+    exact = ("patients", "counts", "step_counts")
+    same = one.windows == other.windows and all(np.array_equal(getattr(one, n), getattr(other, n)) for n in exact)
+    return same and np.allclose(one.targets, other.targets, rtol=1e-6)

@@ -1,0 +1,118 @@
+"""Windows to sums, sums to disk, and the runs of an arm laid on top of each other."""
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loracast.errors import ConfigError, DataError
+from loracast.scoring.compare import summarise
+from loracast.scoring.sums import COLUMNS, METRICS, Sums, by_signal, over_signals, score_cells
+from tests.scoring.arms import NAN, SIGNALS, C, H, arm, cohort, forecast_of, sums_of
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 130), st.permutations(range(120)))
+def test_the_size_of_batches_and_the_order_of_windows_change_nothing(batch, order):
+    truth, context, patient, signal = cohort()
+    point = np.nan_to_num(truth, nan=0) + np.linspace(-3, 5, truth.size).reshape(truth.shape)
+    whole = sums_of(truth, forecast_of(point, 2), context, patient, signal).cells
+    order = list(order)
+    shuffled = (truth[order], forecast_of(point[order], 2), context[order], patient[order], signal[order])
+    pd.testing.assert_frame_equal(sums_of(*shuffled, batch=batch).cells, whole, rtol=1e-12)
+
+
+def test_sums_survive_the_way_to_disk(tmp_path):
+    sums = arm()
+    path = tmp_path / "cells.parquet"
+    sums.to_parquet(path)
+    assert pq.read_schema(path).names == COLUMNS
+    assert summarise([Sums.from_parquet(path)]) == summarise([sums])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_holds_something_else_is_refused(tmp_path):
+    path = tmp_path / "cells.parquet"
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        Sums.from_parquet(path)
+    pd.DataFrame({"patient": [1]}).to_parquet(path)
+    with pytest.raises(DataError, match="not the sums"):
+        Sums.from_parquet(path)
+
+
+def test_horizons_are_not_mixed():
+    sums = arm()
+    longer, code = np.ones((1, H + 1)), np.zeros(1, int)
+    cells = score_cells(longer, forecast_of(longer), longer, patient=code, signal=code, signals=SIGNALS)
+    with pytest.raises(DataError, match="Score one horizon at a time"):
+        sums.add(cells)
+
+
+def test_a_batch_whose_arrays_do_not_belong_together_is_refused():
+    truth = np.ones((2, H))
+    for patient, signal in (([0], [0, 0]), ([0, 0], [0, 2])):
+        with pytest.raises(DataError, match="give one of each a window"):
+            score_cells(
+                truth, forecast_of(truth), truth, patient=np.array(patient), signal=np.array(signal), signals=SIGNALS
+            )
+
+
+def test_an_empty_batch_adds_nothing():
+    truth, context, patient, signal = cohort()
+    empty = score_cells(
+        truth[:0], forecast_of(truth[:0]), context[:0], patient=patient[:0], signal=signal[:0], signals=SIGNALS
+    )
+    assert len(empty) == 0
+    sums = arm()
+    before = sums.cells
+    sums.add(empty)
+    pd.testing.assert_frame_equal(sums.cells, before)
+
+
+def test_an_arm_is_an_array_of_seeds_and_patients_a_signal():
+    runs = [arm(noise_seed=seed) for seed in range(3)]
+    found = by_signal(runs)
+    assert list(found) == ["heart_rate", "spo2"]
+    for name, sums in found.items():
+        cells = runs[1].cells.query("signal == @name")
+        assert (sums.scores, sums.seeds) == (tuple(METRICS), 3)
+        np.testing.assert_array_equal(sums.patients, np.unique(cells["patient"]))
+        np.testing.assert_allclose(sums.sums[0, 1], cells.groupby("patient")["sum_mae"].sum())
+        np.testing.assert_array_equal(sums.counts[0], cells.groupby("patient")["n_mae"].sum())
+        by_step = cells.groupby("step")[["sum_mae", "n_mae"]].sum().iloc[1:]
+        np.testing.assert_allclose(sums.step_sums[0, 1] / sums.step_counts[0], by_step["sum_mae"] / by_step["n_mae"])
+        assert sums.windows == cells["windows"].sum()
+        np.testing.assert_array_equal(sums.seed(1).values(), by_signal([runs[1]])[name].values())
+
+
+def test_all_signals_together_pool_what_is_free_of_units():
+    run = arm()
+    found, cells = over_signals([run, run], ["mase"]), run.cells
+    assert found.values() == pytest.approx([cells["sum_mase"].sum() / cells["n_mase"].sum()])
+    assert found.sums.shape == (1, 2, 15)
+
+
+def test_a_patient_without_an_observed_target_is_not_counted_as_scored():
+    truth = np.full((4, H), 80.0)
+    truth[2:] = NAN  # patients 2 and 3
+    sums = sums_of(truth, forecast_of(np.full((4, H), 81.0)), np.ones((4, C)), np.arange(4), np.zeros(4, int))
+    found = by_signal([sums])["heart_rate"]
+    np.testing.assert_array_equal(found.patients, [0, 1])
+    assert found.windows == 4
+
+
+@pytest.mark.parametrize("other", [{"windows": 119}, {"seed": 3}, {"patients": 14}])
+def test_runs_on_other_windows_are_no_arm(other):
+    with pytest.raises(DataError, match="Two runs of an arm did not score the same windows"):
+        by_signal([arm(), arm(**other)])
+    with pytest.raises(DataError, match="Two runs of an arm did not score the same windows"):
+        over_signals([arm(), arm(**other)], ["mase"])
+
+
+def test_no_run_is_no_arm():
+    with pytest.raises(ConfigError, match="No run to score"):
+        by_signal([])
+    assert by_signal([Sums()]) == {}
