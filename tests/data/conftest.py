@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from loracast.data.simulator.cohort import simulate
+from loracast.data.simulator import simulate
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
 

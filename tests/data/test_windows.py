@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from loracast.data.series import series_of
 from loracast.data.split import SIDES, split_patients
-from loracast.data.stream import series_of
 from loracast.data.table import open_table, patients_of
 from loracast.data.windows import cut_windows, open_windows
 from loracast.errors import ConfigError, DataError
 from loracast.spec import SplitSpec, WindowSpec
-from loracast.training.trainer import Examples
+from loracast.training.task import Examples
 from loracast.types import Table
 from tests.conftest import START, write_long
 

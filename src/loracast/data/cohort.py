@@ -3,7 +3,6 @@
 Discharge codes are set when the stay is over: fit to select a cohort, never to be an input of a forecast.
 """
 
-import math
 from dataclasses import dataclass
 
 from loracast.errors import DataError
@@ -36,10 +35,3 @@ def cohort_named(name: str) -> Cohort:
         known = "; ".join(f"{known!r}: {cohort.title}" for known, cohort in COHORTS.items())
         raise DataError(f"Unknown cohort: {name!r}. Known cohorts: {known}.")
     return COHORTS[name]
-
-
-def refuse_impossible(**least: float) -> None:
-    """Raise DataError for a lower bound (`min_age`, `min_hours`) that is negative or no number."""
-    for name, value in least.items():
-        if not 0 <= value < math.inf:
-            raise DataError(f"{name} = {value} given. Give a number of at least 0; 0 leaves nobody out.")

@@ -4,18 +4,22 @@ A reader fills the table `events` (patient, stay, signal, time, value, fate), wh
 reason to drop the row, or the number of reasons where there is none. The rest is the same for every source.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from loracast.data.attrition import Attrition, write_attrition
 from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
 from loracast.data.workspace import one, quoted
 from loracast.errors import DataError
 from loracast.files import written
+
+if TYPE_CHECKING:
+    import duckdb
 
 DAY_SECONDS = 86_400
 GRID_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": DAY_SECONDS}

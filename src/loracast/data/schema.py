@@ -1,19 +1,9 @@
-"""The long table: its columns, its signals, and what travels in its metadata.
-
-One row is one grid cell of one signal of one stay. Sorted by (series, time); each series runs on a regular grid
-without holes from its first to its last observed cell, and a cell that was not observed has a null value. The cell
-`t` holds the mean of the measurements in (t - grid, t], so a cell never knows what came after its label.
-"""
+"""What a long table holds: its signals, their units and ranges, and what travels in its metadata."""
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from math import inf
-from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from loracast.errors import DataError
 
@@ -54,17 +44,6 @@ UNIT_SPELLINGS: dict[str, tuple[str, ...]] = {
     "°C": ("°c", "c", "cel", "degc", "deg. c", "celsius"),
     "mg/dL": ("mg/dl",),
 }
-
-LONG_SCHEMA: pa.Schema = pa.schema(
-    [
-        ("patient", pa.string()),
-        ("stay", pa.string()),
-        ("series", pa.string()),
-        ("signal", pa.string()),
-        ("time", pa.timestamp("us")),
-        ("value", pa.float64()),
-    ]
-)
 
 METADATA_KEY = "loracast"
 
@@ -123,23 +102,3 @@ def unit_of(name: str, given: str | None) -> str:
             f"Convert the values to {kept} first, or give the signal a name of its own."
         )
     return kept
-
-
-def read_info(path: Path) -> dict[str, Any]:
-    """The metadata of a long table: empty where the file has none; raises DataError where it is not Parquet."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except FileNotFoundError as error:
-        raise DataError(f"No such table: {path}. Write one with `loracast data ...`.") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file ({error}). Write it again.") from error
-    raw = metadata.get(METADATA_KEY.encode())
-    if raw is None:
-        return {}
-    try:
-        info = json.loads(raw)
-    except ValueError as error:
-        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not JSON. Write the table again.") from error
-    if not isinstance(info, dict):
-        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not a JSON object. Write the table again.")
-    return info

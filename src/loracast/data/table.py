@@ -1,71 +1,39 @@
-"""A caller's own measurements into the long table, and any long table checked before it is used."""
+"""The long table on disk: its columns, and the check that every one of them passes before it is used.
 
-from collections.abc import Callable, Mapping
+One row is one grid cell of one signal of one stay. Sorted by (series, time); each series runs on a regular grid
+without holes from its first to its last observed cell, and a cell that was not observed has a null value. The cell
+`t` holds the mean of the measurements in (t - grid, t], so a cell never knows what came after its label.
+"""
+
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loracast.data.attrition import Attrition
-from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, out_of_range
-from loracast.data.schema import LONG_SCHEMA, SIGNALS, TableInfo, read_info, signal_named, unit_of
-from loracast.data.workspace import columns_of, identifier, one, quoted, source_of, workspace
+from loracast.data.schema import METADATA_KEY, SIGNALS, signal_named, signals_named, unit_of
+from loracast.data.workspace import quoted
 from loracast.errors import DataError
 from loracast.files import file_digest
 from loracast.types import Table
 
-REWRITE = "Put it on a regular grid with loracast.data.table.write_table or `loracast data table`."
+REWRITE = "Put it on a regular grid with loracast.write_table or `loracast data table`."
 
-
-def write_table(
-    frame: pd.DataFrame | str | Path,
-    out: Path | str,
-    *,
-    grid: str,
-    patient: str,
-    time: str,
-    value: str,
-    signal: str,
-    stay: str | None = None,
-    unit: str | Mapping[str, str] | None = None,
-    source: str = "table",
-    licence: str = "not stated",
-    show: Callable[[str], None] | None = None,
-) -> Attrition:
-    """Put measurements of any step and order on the regular `grid` and write them as a long table at `out`.
-
-    `patient`, `time`, `value` and `stay` name columns of `frame` (a DataFrame, or a .csv, .csv.gz or .parquet file);
-    `signal` names a column too, or, where there is none of that name or it is the value column itself, the one
-    signal that is measured. Without `stay` a patient is one stay; where two patients use the same name for a stay,
-    the patient is put before it. `unit` is one unit or a unit a signal, needed for signals loracast does not know.
-    Rows without a value, values outside the plausible range of a known signal and measurements at the same time are
-    counted in the attrition. Raises DataError for missing columns, patients or units, times that do not parse or
-    bear a time zone, values that are text or infinite.
-    """
-    out = Path(out)
-    columns = {"patient": patient, "time": time, "value": value}
-    if stay is not None:
-        columns["stay"] = stay
-    seconds = grid_seconds(grid)
-    with workspace(out) as con:
-        origin, found = _origin(con, frame)
-        if signal in found and signal != value:
-            columns["signal"] = signal
-        _refuse_columns(columns, found)
-        constant = None if "signal" in columns else signal
-        _load(con, origin, columns, found, constant)
-        names = [row[0] for row in con.execute("SELECT DISTINCT signal FROM given ORDER BY signal").fetchall()]
-        units = _units([constant] if constant else names, unit)
-        info = TableInfo(source, False, seconds, units, licence)
-        attrition = Attrition()
-        reasons = _fates(con, names, attrition)
-        grid_and_write(con, out, info, attrition, reasons, show or _silent)
-    return attrition
+LONG_SCHEMA: pa.Schema = pa.schema(
+    [
+        ("patient", pa.string()),
+        ("stay", pa.string()),
+        ("series", pa.string()),
+        ("signal", pa.string()),
+        ("time", pa.timestamp("us")),
+        ("value", pa.float64()),
+    ]
+)
 
 
 def open_table(path: Path | str) -> Table:
@@ -75,7 +43,7 @@ def open_table(path: Path | str) -> Table:
     times twice, off the grid or missing, or belongs to two patients, where a value is infinite or a unit unknown.
     """
     path = Path(path)
-    info = read_info(path)
+    info = _read_info(path)
     with pq.ParquetFile(path) as file:
         _refuse_schema(path, file.schema_arrow)
         if file.metadata.num_rows == 0:
@@ -101,6 +69,20 @@ def open_table(path: Path | str) -> Table:
     )
 
 
+def with_signals(table: Table, signals: tuple[str, ...] | None) -> Table:
+    """The table restricted to `signals`, in their order; raises DataError where one of them is not in it."""
+    if signals is None:
+        return table
+    missing = [name for name in signals if name not in table.signals]
+    if missing:
+        signals_named([name for name in missing if name not in table.units])
+        raise DataError(
+            f"{table.path.name} has no {' and no '.join(missing)}. It has: {', '.join(table.signals)}. Name only "
+            "those, or read the table again with --signals."
+        )
+    return replace(table, signals=tuple(signals))
+
+
 def patients_of(table: Table) -> list[str]:
     """The patients that have a series of one of the table's signals, sorted."""
     names = ", ".join(quoted(name) for name in table.signals)
@@ -109,6 +91,26 @@ def patients_of(table: Table) -> list[str]:
             f"SELECT DISTINCT patient FROM read_parquet({quoted(table.path)}) WHERE signal IN ({names}) ORDER BY ALL"
         ).fetchall()
     return [row[0] for row in found]
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """The metadata of a long table: empty where the file has none; raises DataError where it is not Parquet."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except FileNotFoundError as error:
+        raise DataError(f"No such table: {path}. Write one with `loracast data ...`.") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file ({error}). Write it again.") from error
+    raw = metadata.get(METADATA_KEY.encode())
+    if raw is None:
+        return {}
+    try:
+        info = json.loads(raw)
+    except ValueError as error:
+        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not JSON. Write the table again.") from error
+    if not isinstance(info, dict):
+        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not a JSON object. Write the table again.")
+    return info
 
 
 class _Check:
@@ -183,102 +185,3 @@ def _refuse_schema(path: Path, schema: pa.Schema) -> None:
             fits = pa.types.is_floating(kind)
         if not fits:
             raise DataError(f"Column {field.name} of {path} is {kind}; a long table has {field.type}. {REWRITE}")
-
-
-def _origin(con: duckdb.DuckDBPyConnection, frame: pd.DataFrame | str | Path) -> tuple[str, dict[str, str]]:
-    """A SQL source of the rows given, and its columns with their SQL types."""
-    if isinstance(frame, pd.DataFrame):
-        con.register("frame", pa.Table.from_pandas(frame, preserve_index=False))
-        origin = "frame"
-    else:
-        path = Path(frame)
-        if not path.is_file():
-            raise DataError(f"No file {path}. Give a .csv, .csv.gz or .parquet file.")
-        origin = source_of(path)
-    return origin, columns_of(con, origin)
-
-
-def _refuse_columns(columns: Mapping[str, str], found: Mapping[str, str]) -> None:
-    missing = [f"{name!r} ({role})" for role, name in columns.items() if name not in found]
-    if missing:
-        raise DataError(f"No column {', '.join(missing)} in the table given. It has: {', '.join(found)}.")
-    kind = found[columns["time"]]
-    if "TIME ZONE" in kind:
-        raise DataError(
-            f"Column {columns['time']!r} bears a time zone. Choose the clock the patients lived by and drop the zone, "
-            "e.g. with .dt.tz_localize(None)."
-        )
-    if not kind.startswith(("TIMESTAMP", "DATE", "VARCHAR")):
-        raise DataError(
-            f"Column {columns['time']!r} holds {kind}, not times. Give dates with times, such as 2021-07-30 16:43:00."
-        )
-
-
-def _load(
-    con: duckdb.DuckDBPyConnection,
-    origin: str,
-    columns: Mapping[str, str],
-    found: Mapping[str, str],
-    constant: str | None,
-) -> None:
-    """Fill the table `given` (patient, stay, signal, time, value), refusing what cannot be read."""
-
-    def text(role: str) -> str:
-        return f"nullif(trim(CAST({identifier(columns[role])} AS VARCHAR)), '')"
-
-    number = f"TRY_CAST({identifier(columns['value'])} AS DOUBLE)"
-    if found[columns["value"]] == "VARCHAR":
-        number = f"TRY_CAST({text('value')} AS DOUBLE)"
-    con.execute(
-        f"""
-        CREATE TABLE given AS
-        SELECT {text("patient")} AS patient, {text("stay" if "stay" in columns else "patient")} AS stay,
-               {quoted(constant) if constant else text("signal")} AS signal,
-               TRY_CAST({text("time")} AS TIMESTAMP) AS time, CASE WHEN NOT isnan({number}) THEN {number} END AS value,
-               {text("value")} IS NOT NULL AND {number} IS NULL AS garbled
-        FROM {origin}
-        """
-    )
-    faults = {
-        "patient IS NULL OR stay IS NULL": "have no patient or stay",
-        "signal IS NULL": "have no signal",
-        "time IS NULL": f"have a time in {columns['time']!r} that does not parse",
-        "garbled": f"have text instead of a number in {columns['value']!r}",
-        "isinf(value)": f"have an infinite value in {columns['value']!r}",
-    }
-    (total,) = one(con, "SELECT count(*) FROM given")
-    if total == 0:
-        raise DataError("The table given has no rows.")
-    for condition, what in faults.items():
-        (count,) = one(con, f"SELECT count(*) FROM given WHERE {condition}")
-        if count:
-            raise DataError(f"{count:,} of {total:,} rows {what}. Correct or remove them; none is guessed or skipped.")
-    shared = "SELECT stay FROM given GROUP BY stay HAVING count(DISTINCT patient) > 1"
-    con.execute(f"UPDATE given SET stay = patient || '-' || stay WHERE EXISTS ({shared})")
-
-
-def _units(names: list[str], unit: str | Mapping[str, str] | None) -> dict[str, str]:
-    if isinstance(unit, str) and len(names) > 1:
-        raise DataError(
-            f"One unit, {unit!r}, is given for {len(names)} signals ({', '.join(names)}). Give a unit for each: "
-            "unit={signal: unit}."
-        )
-    given = dict.fromkeys(names, unit) if unit is None or isinstance(unit, str) else {n: unit.get(n) for n in names}
-    return {name: unit_of(name, given[name]) for name in names}
-
-
-def _fates(con: duckdb.DuckDBPyConnection, names: list[str], attrition: Attrition) -> list[Reason]:
-    """Make the table `events` from `given`; return the reasons its fates refer to."""
-    reasons = [
-        Reason("with a value", "value IS NULL"),
-        Reason("within the plausible range", out_of_range(names)),
-    ]
-    patients, stays, rows = one(con, "SELECT count(DISTINCT patient), count(DISTINCT stay), count(*) FROM given")
-    counts = dict(con.execute("SELECT signal, count(*) FROM given GROUP BY signal ORDER BY signal").fetchall())
-    attrition.add("rows given", patients=patients, stays=stays, rows=rows, signals=counts)
-    con.execute(f"CREATE TABLE events AS SELECT *, {fate(reasons)} AS fate FROM given")
-    return reasons
-
-
-def _silent(_: str) -> None:
-    return None

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from loracast.data.series import series_of
 from loracast.data.split import SIDES
-from loracast.data.stream import series_of
 from loracast.errors import ConfigError, DataError
 from loracast.files import digest, read_json, write_json, written
 from loracast.spec import WindowSpec

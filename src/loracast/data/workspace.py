@@ -1,5 +1,7 @@
 """A DuckDB database beside the output, for the length of one reading: memory stays flat, the rest spills to disk."""
 
+from __future__ import annotations
+
 import csv
 import errno
 import gzip
@@ -8,19 +10,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from loracast.errors import DataError
 
+if TYPE_CHECKING:
+    import duckdb
+
 MEMORY_LIMIT = "1GB"
-# What a caller's file or disk can cause. Everything else that DuckDB raises would be a mistake of ours.
-CALLER_ERRORS = (
-    duckdb.IOException,
-    duckdb.InvalidInputException,
-    duckdb.ConversionException,
-    duckdb.OutOfMemoryException,
-)
 DUCKDB_REASONS = ("Expected Number of Columns", "Invalid unicode", "Value with unterminated quote")
 
 
@@ -31,6 +28,8 @@ def workspace(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises DataError where a file that is being read is damaged or the disk is full; rows of patients that DuckDB
     quotes in its messages are left out.
     """
+    import duckdb  # a reader's settings must be known without it
+
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
@@ -43,7 +42,14 @@ def workspace(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             finally:
                 con.close()
     except duckdb.Error as error:
-        if not isinstance(error, CALLER_ERRORS) and not _is_full(str(error)):
+        # What a caller's file or disk can cause. Everything else that DuckDB raises would be a mistake of ours.
+        theirs = (
+            duckdb.IOException,
+            duckdb.InvalidInputException,
+            duckdb.ConversionException,
+            duckdb.OutOfMemoryException,
+        )
+        if not isinstance(error, theirs) and not _is_full(str(error)):
             raise
         raise DataError(_explained(str(error), out)) from error
     except OSError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loracast.data.readers.cinc2019 import read_cinc2019
+from loracast.data.readers.cinc2019 import Cinc2019Reader
 from loracast.data.table import open_table
 from loracast.errors import DataError
 from tests.data.conftest import REAL, cells, sums_up
@@ -50,7 +50,7 @@ def packed(tmp_path, kind, records=RECORDS):
 
 def read(source, tmp_path, **options):
     out = tmp_path / "out.parquet"
-    attrition = read_cinc2019(source, out, **{"signals": ("heart_rate", "map"), **options})
+    attrition = Cinc2019Reader(path=source, **{"signals": ("heart_rate", "map"), **options}).read(out)
     return out, attrition.as_json()
 
 

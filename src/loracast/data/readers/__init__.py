@@ -1,0 +1,190 @@
+"""Readers: each is a spec of one source of data, with the settings it has, and reads that source into a long table.
+
+The built-in ones have a file each; a package of its own brings more by an entry point of the group `loracast.readers`.
+Importing this, and the readers' files, loads neither DuckDB nor Arrow.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
+
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from loracast.errors import ConfigError
+from loracast.spec import Frozen, parse
+
+if TYPE_CHECKING:
+    from loracast.data.attrition import Attrition
+    from loracast.types import Table
+
+GROUP = "loracast.readers"
+"""The group of entry points by which a package brings readers of its own."""
+TABLE = "vitals.parquet"
+"""What the long table that a reader has read is called in an experiment's folder."""
+
+Say = Callable[[str], None]
+
+
+def quiet(_: str) -> None:
+    """Tell nobody what is being done."""
+
+
+class Reader(Frozen):
+    """One source of data, with its settings: a spec that reads.
+
+    The settings of a reader are its fields. What is written under a field is its help on the command line; a field
+    `path` is the source itself there, and is what `loracast run --data` replaces. A field `signals` names the signals
+    that are kept.
+    """
+
+    summary: ClassVar[str]
+    """What it reads, in one line."""
+    example: ClassVar[str]
+    """A whole command line that reads with it."""
+    required: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a command must be given although a TOML may leave them out."""
+
+    source: str
+    """Its name in a TOML and on the command line: each reader has `Literal["…"]` here, and that as the default."""
+
+    @abstractmethod
+    def read(self, out: Path | str, say: Say = quiet) -> Attrition:
+        """Write the long table at `out` with its attrition beside it; `say` is told what is being done.
+
+        Raises DataError where the source is not there or cannot be used, and where nobody is left.
+        """
+
+    def open(self, folder: Path, say: Say = quiet) -> Table:
+        """The checked table of this source, with its signals alone: read into `folder`, unless that was done before."""
+        from loracast.data.table import open_table, with_signals
+
+        out = folder / TABLE
+        if out.is_file():
+            say(f"{out} was read before; the source is not looked at again")
+        else:
+            self.read(out, say)
+        return with_signals(open_table(out), getattr(self, "signals", None))
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings for a result file, without paths: fingerprints of the data say more."""
+        return self.model_dump(mode="json", exclude=set(self.paths()))
+
+    @classmethod
+    def source_name(cls) -> str:
+        """The source that this class reads."""
+        return str(cls.model_fields["source"].default)
+
+    @classmethod
+    def paths(cls) -> tuple[str, ...]:
+        """The fields that name a file or a folder; in a TOML they are relative to it."""
+        return tuple(
+            name
+            for name, field in cls.model_fields.items()
+            if field.annotation is Path or Path in get_args(field.annotation)
+        )
+
+
+def readers() -> dict[str, type[Reader]]:
+    """Every reader by its source: the built-in ones, then those that installed packages bring.
+
+    Raises ConfigError for an entry point that cannot be loaded, is no reader, or takes a name that is taken.
+    """
+    from loracast.data.readers.cinc2019 import Cinc2019Reader
+    from loracast.data.readers.mimic3 import Mimic3Reader
+    from loracast.data.readers.simulate import SimulatedReader
+    from loracast.data.readers.table import TableReader
+
+    built_in: tuple[type[Reader], ...] = (Mimic3Reader, Cinc2019Reader, TableReader, SimulatedReader)
+    found = {kind.source_name(): kind for kind in built_in}
+    for entry in entry_points(group=GROUP):
+        kind = _loaded(entry)
+        name = kind.source_name()
+        if name in found:
+            raise ConfigError(
+                f"{_told(entry)} reads source {name!r}, which {found[name].__module__} reads already. Uninstall one of "
+                "them, or give the reader another source."
+            )
+        found[name] = kind
+    return found
+
+
+def _loaded(entry: EntryPoint) -> type[Reader]:
+    try:
+        kind = entry.load()
+    except Exception as error:  # whatever a stranger's module raises when it is imported
+        raise ConfigError(
+            f"{_told(entry)} cannot be loaded ({type(error).__name__}: {error}). Update or uninstall the package."
+        ) from error
+    if not isinstance(kind, type) or not issubclass(kind, Reader):
+        raise ConfigError(f"{_told(entry)} is no class that inherits from loracast.data.readers.Reader.")
+    lacks = [name for name in ("summary", "example") if not isinstance(getattr(kind, name, None), str)]
+    if not isinstance(kind.model_fields["source"].default, str):
+        lacks.append("source")
+    if lacks or kind.__abstractmethods__:
+        raise ConfigError(f"{_told(entry)} lacks {', '.join([*lacks, *sorted(kind.__abstractmethods__)])}.")
+    return kind
+
+
+def _told(entry: EntryPoint) -> str:
+    package = entry.dist.name if entry.dist else entry.module
+    return f"The reader {entry.value} of the package {package}"
+
+
+def reader_named(source: Any) -> type[Reader]:
+    """The reader of a source; raises ConfigError with the known ones."""
+    known = readers()
+    if not isinstance(source, str) or source not in known:
+        raise ConfigError(_unknown(source, known))
+    return known[source]
+
+
+def _unknown(source: Any, known: Mapping[str, type[Reader]]) -> str:
+    given = "No source given" if source is None else f"Unknown source: {source!r}"
+    return f"{given}. Give source = one of {', '.join(known)}"
+
+
+def reader_of(content: Mapping[str, Any]) -> Reader:
+    """The reader that `content` describes: its `source` and its settings; raises ConfigError, one line a mistake."""
+    kind = reader_named(content.get("source"))
+    return parse(kind, dict(content), f"Source {content['source']!r}")
+
+
+def read_data(source: str, path: Path | str | None, out: Path | str, *, say: Say = quiet, **settings: Any) -> Attrition:
+    """Read the source at `path` (None for one that has no path) into a long table at `out`; return what was dropped.
+
+    `settings` are those of the reader: `loracast data SOURCE --help` lists them. Raises ConfigError for an unknown
+    source or setting, DataError where the source cannot be used.
+    """
+    where = {} if path is None else {"path": path}
+    return reader_of({"source": source, **where, **settings}).read(out, say)
+
+
+def _validated(given: Any) -> Reader:
+    """A reader, or what describes one; mistakes keep their place below the field that holds it."""
+    if isinstance(given, Reader):
+        return given
+    source = given.get("source") if isinstance(given, Mapping) else None
+    known = readers()
+    if not isinstance(source, str) or source not in known:
+        raise PydanticCustomError("reader", _unknown(source, known))
+    try:
+        return known[source].model_validate(given)
+    except ValidationError as error:
+        mistakes = [_with_keys(mistake, known[source]) for mistake in error.errors()]
+        raise ValidationError.from_exception_data(error.title, mistakes) from error
+
+
+def _with_keys(mistake: ErrorDetails, kind: type[Reader]) -> InitErrorDetails:
+    """The same mistake; where it is an unknown key it says which keys there are."""
+    keys = f". Keys: {', '.join(kind.model_fields)}" if mistake["type"] == "extra_forbidden" else ""
+    told = PydanticCustomError("reader", mistake["msg"] + keys)
+    return InitErrorDetails(type=told, loc=mistake["loc"], input=mistake["input"])
+
+
+AnyReader = Annotated[SerializeAsAny[Reader], BeforeValidator(_validated)]
+"""A field that holds a reader: a pydantic model takes an instance, or a dictionary with its `source` and settings."""

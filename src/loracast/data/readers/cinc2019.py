@@ -6,6 +6,8 @@ input: it is set six hours early, and knows the future. Set A comes from the hos
 with it.
 """
 
+from __future__ import annotations
+
 import bz2
 import gzip
 import lzma
@@ -15,18 +17,19 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import duckdb
-import numpy as np
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loracast.data.attrition import Attrition
-from loracast.data.cohort import refuse_impossible
 from loracast.data.gridding import Reason, fate, grid_and_write, nothing_left, out_of_range
+from loracast.data.readers import Reader, Say, quiet
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
 from loracast.data.workspace import one, quoted, workspace
 from loracast.errors import DataError
+from loracast.spec import AtLeastZero
+
+if TYPE_CHECKING:
+    import duckdb
+    import numpy as np
 
 COLUMNS: dict[str, str] = {
     "heart_rate": "HR",
@@ -61,41 +64,49 @@ DAMAGED = (
 )
 
 
-def read_cinc2019(
-    source: Path | str,
-    out: Path | str,
-    *,
-    signals: Sequence[str] = ("heart_rate", "map", "resp_rate"),
-    septic_only: bool = False,
-    min_hours: float = 12,
-    show: Callable[[str], None] | None = None,
-) -> Attrition:
-    """Write the chosen signals as an hourly long table at `out`, and what was dropped beside it.
+class Cinc2019Reader(Reader):
+    """The .psv files of the Challenge 2019, whose names are patient and stay.
 
-    `source` is a .tar, .tar.xz, .tar.gz or .zip of .psv files, or a folder (searched throughout) of such files and
-    archives; the name of a .psv file is its patient and its stay. `min_hours` is the least number of hourly rows;
-    `septic_only` keeps the patients with a SepsisLabel of 1. Raises DataError for a missing or damaged source, a file
-    without a needed column or with text for a number, two files of one name, an unknown signal, and where nobody is
-    left (with the attrition table).
+    They come as a .tar, .tar.xz, .tar.gz or .zip, or as a folder (searched throughout) of files and archives.
     """
-    source, out = Path(source), Path(out)
-    names = signals_named(signals)
-    refuse_impossible(min_hours=min_hours)
-    say = show or _silent
-    attrition = Attrition()
-    units = {name: SIGNALS[name].unit for name in names}
-    cohort = "septic" if septic_only else "all"
-    info = TableInfo("cinc2019", False, GRID_SECONDS, units, LICENCE, cohort)
-    with workspace(out) as con:
-        _load(con, source, names, say)
-        _select(con, septic_only, min_hours, attrition)
-        reasons = _fates(con, names, attrition)
-        grid_and_write(con, out, info, attrition, reasons, say)
-    return attrition
+
+    summary: ClassVar[str] = "Read the PhysioNet/CinC Challenge 2019."
+    example: ClassVar[str] = "loracast data cinc2019 training_setB.tar.xz --septic-only --out septic.parquet"
+
+    source: Literal["cinc2019"] = "cinc2019"
+    path: Path
+    """Folder or archive of the .psv files."""
+    signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
+    """heart_rate, map, sbp, dbp, resp_rate, spo2, temperature, glucose."""
+    septic_only: bool = False
+    """Only patients with a SepsisLabel."""
+    min_hours: AtLeastZero = 12
+    """Least number of hourly rows."""
+
+    def read(self, out: Path | str, say: Say = quiet) -> Attrition:
+        """Write the chosen signals as an hourly long table at `out`, and what was dropped beside it.
+
+        Raises DataError for a missing or damaged source, a file without a needed column or with text for a number,
+        two files of one name, an unknown signal, and where nobody is left (with the attrition table).
+        """
+        names = signals_named(self.signals)
+        attrition = Attrition()
+        units = {name: SIGNALS[name].unit for name in names}
+        cohort = "septic" if self.septic_only else "all"
+        info = TableInfo("cinc2019", False, GRID_SECONDS, units, LICENCE, cohort)
+        with workspace(Path(out)) as con:
+            _load(con, self.path, names, say)
+            _select(con, self.septic_only, self.min_hours, attrition)
+            reasons = _fates(con, names, attrition)
+            grid_and_write(con, Path(out), info, attrition, reasons, say)
+        return attrition
 
 
-def _load(con: duckdb.DuckDBPyConnection, source: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
+def _load(con: duckdb.DuckDBPyConnection, source: Path, names: Sequence[str], say: Say) -> None:
     """Fill the table `hours` (patient, hour, septic, one column a signal), a few hundred files at a time."""
+    import numpy as np
+    import pyarrow as pa
+
     columns = ", ".join(f"{name} DOUBLE" for name in names)
     con.execute(f"CREATE TABLE hours (patient VARCHAR, hour BIGINT, septic BOOLEAN, {columns})")
     files = _files(source)
@@ -175,6 +186,8 @@ def _is_record(name: str) -> bool:
 
 def _parsed(patient: str, text: str, names: Sequence[str]) -> np.ndarray:
     """Numbers of one file, shape (hour, 2 + signal): ICULOS, SepsisLabel, then the signals, NaN where not measured."""
+    import numpy as np
+
     lines = text.splitlines()
     header = lines[0].split("|") if lines else []
     wanted = ["ICULOS", "SepsisLabel", *(COLUMNS[name] for name in names)]
@@ -230,7 +243,3 @@ def _fates(con: duckdb.DuckDBPyConnection, names: Sequence[str], attrition: Attr
     )
     con.execute(f"CREATE TABLE events AS SELECT *, {fate(reasons)} AS fate FROM ({each})")
     return reasons
-
-
-def _silent(_: str) -> None:
-    return None

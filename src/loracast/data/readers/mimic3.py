@@ -5,18 +5,23 @@ reads each table once with declared types (ICD9_CODE as text, identifiers nullab
 the 330 million rows of CHARTEVENTS.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from __future__ import annotations
 
-import duckdb
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from loracast.data.attrition import Attrition
-from loracast.data.cohort import Cohort, cohort_named, refuse_impossible
+from loracast.data.cohort import Cohort, cohort_named
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, nothing_left, out_of_range
+from loracast.data.readers import Reader, Say, quiet
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
 from loracast.data.workspace import columns_of, identifier, one, quoted, source_of, workspace
 from loracast.errors import DataError
+from loracast.spec import AtLeastZero
+
+if TYPE_CHECKING:
+    import duckdb
 
 # Item ids of mimic-code (concepts/pivot/pivoted_vital.sql), CareVue below 20,000 and MetaVision above 220,000, and
 # 225309 and 225310, the systolic and diastolic pressure of the line whose mean, 225312, mimic-code has.
@@ -86,59 +91,63 @@ LICENCE = (
 SIMULATED_LICENCE = "no restriction: simulated, no patient is real"
 
 
-@dataclass(frozen=True)
-class _Selection:
-    """Which stays are wanted."""
+class IcuStays(Reader):
+    """Which stays of MIMIC-III's tables are wanted, and what of them."""
 
-    cohort: Cohort
-    min_age: float
-    min_hours: float
+    signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
+    """heart_rate, map, sbp, dbp, resp_rate, spo2, temperature, glucose."""
+    cohort: str = "explicit"
+    """explicit (sepsis by ICD-9 code) or all."""
+    grid: str = "60min"
+    """Step of the regular grid."""
+    min_age: AtLeastZero = 18
+    """Least age at ICU admission, years."""
+    min_hours: AtLeastZero = 12
+    """Least length of stay, hours."""
 
 
-def read_mimic3(
-    source: Path | str,
-    out: Path | str,
-    *,
-    signals: Sequence[str] = ("heart_rate", "map", "resp_rate"),
-    cohort: str = "explicit",
-    grid: str = "60min",
-    min_age: float = 18,
-    min_hours: float = 12,
-    show: Callable[[str], None] | None = None,
-) -> Attrition:
-    """Write the chosen signals of the chosen stays as a long table at `out`, and what was dropped beside it.
+class Mimic3Reader(IcuStays):
+    """The original MIMIC-III tables in a folder, names and headers in any case.
 
-    `source` is a folder of the original tables as .csv, .csv.gz or .parquet, names and headers in any case;
-    `min_age` is in years at INTIME, `min_hours` counts from INTIME to OUTTIME. `show` is told what is being done.
-    Raises DataError for a missing folder, table or column, a damaged file, an unknown signal, cohort or grid, and
-    for an empty cohort (with the attrition table that shows why).
+    `min_age` is in years at INTIME, `min_hours` counts from INTIME to OUTTIME.
     """
-    source, out = Path(source), Path(out)
-    names = signals_named(signals)
-    refuse_impossible(min_age=min_age, min_hours=min_hours)
-    chosen = _Selection(cohort_named(cohort), min_age, min_hours)
-    seconds = grid_seconds(grid)
-    files = find_tables(source, TABLES)
-    simulated = any(entry.name.lower() == SIMULATED_MARK for entry in source.iterdir())
-    say = show or _silent
-    attrition = Attrition()
-    info = TableInfo(
-        source="mimic3",
-        simulated=simulated,
-        grid_seconds=seconds,
-        units={name: SIGNALS[name].unit for name in names},
-        licence=SIMULATED_LICENCE if simulated else LICENCE,
-        cohort=cohort,
-    )
-    with workspace(out) as con:
-        for table, path in files.items():
-            _declare(con, table, path)
-        say("Selecting stays")
-        _select_stays(con, chosen, attrition)
-        say(f"Reading {files['CHARTEVENTS'].name}")
-        reasons = _load_events(con, names, chosen.cohort, attrition)
-        grid_and_write(con, out, info, attrition, reasons, say)
-    return attrition
+
+    summary: ClassVar[str] = "Read vital signs from MIMIC-III."
+    example: ClassVar[str] = "loracast data mimic3 mimic-iii-demo --cohort all --out vitals.parquet"
+
+    source: Literal["mimic3"] = "mimic3"
+    path: Path
+    """Folder of the tables (.csv, .csv.gz, .parquet)."""
+
+    def read(self, out: Path | str, say: Say = quiet) -> Attrition:
+        """Write the chosen signals of the chosen stays as a long table at `out`, and what was dropped beside it.
+
+        Raises DataError for a missing folder, table or column, a damaged file, an unknown signal, cohort or grid, and
+        for an empty cohort (with the attrition table that shows why).
+        """
+        names = signals_named(self.signals)
+        cohort = cohort_named(self.cohort)
+        seconds = grid_seconds(self.grid)
+        files = find_tables(self.path, TABLES)
+        simulated = any(entry.name.lower() == SIMULATED_MARK for entry in self.path.iterdir())
+        attrition = Attrition()
+        info = TableInfo(
+            source="mimic3",
+            simulated=simulated,
+            grid_seconds=seconds,
+            units={name: SIGNALS[name].unit for name in names},
+            licence=SIMULATED_LICENCE if simulated else LICENCE,
+            cohort=self.cohort,
+        )
+        with workspace(Path(out)) as con:
+            for table, path in files.items():
+                _declare(con, table, path)
+            say("Selecting stays")
+            _select_stays(con, self, cohort, attrition)
+            say(f"Reading {files['CHARTEVENTS'].name}")
+            reasons = _load_events(con, names, cohort, attrition)
+            grid_and_write(con, Path(out), info, attrition, reasons, say)
+        return attrition
 
 
 def find_tables(source: Path, tables: Iterable[str]) -> dict[str, Path]:
@@ -197,9 +206,9 @@ def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path) -> None:
             )
 
 
-def _select_stays(con: duckdb.DuckDBPyConnection, chosen: _Selection, attrition: Attrition) -> None:
+def _select_stays(con: duckdb.DuckDBPyConnection, wanted: IcuStays, cohort: Cohort, attrition: Attrition) -> None:
     """Make the table `stays` (stay, patient, start, stop, chosen), counting the stays that each rule drops."""
-    codes = chosen.cohort.icd9
+    codes = cohort.icd9
     among = ", ".join(quoted(code) for code in sorted(codes)) if codes else ""
     # A code may be written with its decimal point; in MIMIC it is implied.
     admitted = f"(SELECT hadm_id FROM diagnoses_icd WHERE replace(icd9_code, '.', '') IN ({among}))" if codes else ""
@@ -217,9 +226,9 @@ def _select_stays(con: duckdb.DuckDBPyConnection, chosen: _Selection, attrition:
         ("ICU stays in ICUSTAYS", "true"),
         ("INTIME known, and OUTTIME or DISCHTIME after it", "start < stop"),
         ("age known (DOB in PATIENTS, not after INTIME)", "age IS NOT NULL"),
-        (f"aged {chosen.min_age:g} years or more at INTIME", f"age >= {chosen.min_age}"),
-        (f"{chosen.min_hours:g} hours or more in the ICU", f"epoch(stop) - epoch(start) >= {chosen.min_hours * 3600}"),
-        (chosen.cohort.title, "in_cohort"),
+        (f"aged {wanted.min_age:g} years or more at INTIME", f"age >= {wanted.min_age}"),
+        (f"{wanted.min_hours:g} hours or more in the ICU", f"epoch(stop) - epoch(start) >= {wanted.min_hours * 3600}"),
+        (cohort.title, "in_cohort"),
     ]
     held = "true"
     for step, rule in rules:
@@ -271,7 +280,3 @@ def _load_events(
     counts = {name: dict(rows).get(name, 0) for name in names}
     attrition.add("CHARTEVENTS rows of the chosen items", rows=sum(counts.values()), signals=counts)
     return reasons
-
-
-def _silent(_: str) -> None:
-    return None

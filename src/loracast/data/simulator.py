@@ -17,9 +17,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
-from loracast.data.schema import LONG_SCHEMA, METADATA_KEY, SIGNALS, TableInfo
-from loracast.data.simulator.charting import ALARM_ITEM, CAREVUE, METAVISION, TWINS, Truth, chart
-from loracast.data.simulator.physiology import vital_signs
+from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
+from loracast.data.signs import ALARM_ITEM, CAREVUE, METAVISION, TWINS, Truth, chart, vital_signs
+from loracast.data.table import LONG_SCHEMA
 from loracast.errors import ConfigError, DataError
 from loracast.files import write_json, written
 

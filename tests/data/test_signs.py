@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from loracast.data.schema import SIGNALS
-from loracast.data.simulator.physiology import LIMITS, vital_signs
+from loracast.data.signs import LIMITS, vital_signs
 
 
 def simulated(septic, step_minutes=5, hours=48, seed=1):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from loracast.data.readers.mimic3 import FAHRENHEIT, ITEMS, NEVER
-from loracast.data.simulator.charting import ALARM_ITEM, CAREVUE, METAVISION, TWINS, chart
+from loracast.data.signs import ALARM_ITEM, CAREVUE, METAVISION, TWINS, chart
 
 STEPS = 288
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from loracast.data.readers.mimic3 import FAHRENHEIT, ITEMS, NEVER
-from loracast.data.simulator.cohort import simulate
+from loracast.data.simulator import simulate
 from loracast.data.table import open_table
 from loracast.errors import ConfigError, DataError
 
