@@ -14,7 +14,7 @@ GOLDEN = ROOT / "tests" / "golden"
 
 
 def parity(*arguments: str | Path) -> tuple[int, list[dict[str, object]], str]:
-    # Rounding beside MOIRAI's narrow spike differs between processors (see tests/nets/test_moirai.py).
+    # Rounding beside MOIRAI's narrow spike differs between processors (see tests/models/nets/test_moirai.py).
     command = [sys.executable, str(ROOT / "benchmarks" / "parity.py"), *map(str, arguments), "--tolerance", "5e-4"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr

@@ -11,13 +11,14 @@ from chronos import Chronos2Pipeline
 from peft import PeftModel
 
 from loracast.errors import BackboneError
-from loracast.models.base import Backbone, Rows
+from loracast.models.base import Backbone
 from loracast.models.chronos2 import load
-from loracast.models.registry import load_backbone, skeleton
-from loracast.spec import ArmSpec
+from loracast.models.registry import Wanted, load_backbone, skeleton
 from loracast.tuning.adapter import base_digest, load_adapter, read_card, save_adapter
-from loracast.tuning.methods import attach, quiet_peft
-from loracast.types import LEVELS
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.tuning.method import quiet_peft
+from loracast.types import LEVELS, Rows
 from tests.models.tiny_chronos import save_bolt, save_chronos2
 
 NAN = float("nan")
@@ -199,8 +200,9 @@ def test_a_context_that_would_be_cut_short_is_refused(backbone, call):
 def test_an_adapter_keeps_its_context_and_stores_no_path(folder, tmp_path, method):
     # 96 steps: more than the library's configuration class would have by itself, as after an extension of the context.
     wide = save_chronos2(tmp_path / "somewhere" / "wide", context_length=96, time_encoding_scale=48)
-    attached = attach(load_backbone(str(wide)), ArmSpec(backbone=str(wide), method=method))
-    backbone, base = attached.backbone, base_digest(load_backbone(str(wide)))
+    arm = ArmSpec(model=str(wide), method=method)
+    attached = attach(load_backbone(str(wide)), arm.method)
+    backbone, base = attached.network, base_digest(load_backbone(str(wide)))
     context, future = walk(6, 96), walk(6, 6, seed=1)
     untouched = forecast(load_backbone(str(wide)), context)
     torch.testing.assert_close(forecast(backbone, context), untouched, rtol=1e-6, atol=1e-4)
@@ -213,7 +215,7 @@ def test_an_adapter_keeps_its_context_and_stores_no_path(folder, tmp_path, metho
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    save_adapter(attached, tmp_path / "adapter", base=base, facts={"context": 96, "horizon": 6})
+    save_adapter(attached, arm, tmp_path / "adapter", base=base, facts={"context": 96, "horizon": 6})
     again = load_adapter(tmp_path / "adapter", backbone=str(wide))
     assert again.card.context == 96
     assert read_card(tmp_path / "adapter")["context"] == 96
@@ -227,17 +229,18 @@ def test_an_adapter_keeps_its_context_and_stores_no_path(folder, tmp_path, metho
 
 
 def test_plain_peft_opens_the_adapter_on_the_network_that_the_library_loads(folder, tmp_path):
-    attached = attach(load_backbone(str(folder)), ArmSpec(backbone=str(folder), method="lora", rank=2))
+    arm = ArmSpec(model=str(folder), method="lora", rank=2)
+    attached = attach(load_backbone(str(folder)), arm.method)
     with torch.no_grad():
         for parameter in attached.trainable.values():
             parameter.add_(0.1)
-    save_adapter(attached, tmp_path / "adapter", base="-", facts={})
+    save_adapter(attached, arm, tmp_path / "adapter", base="-", facts={})
     plain = Chronos2Pipeline.from_pretrained(str(folder), dtype=torch.float32).model
     with quiet_peft():
         opened = PeftModel.from_pretrained(plain, str(tmp_path / "adapter")).eval()
     with torch.no_grad():
         found = opened(context=walk(2, 48), num_output_patches=2).quantile_preds
-    expected = forecast(attached.backbone, walk(2, 48), levels=tuple(plain.chronos_config.quantiles))
+    expected = forecast(attached.network, walk(2, 48), levels=tuple(plain.chronos_config.quantiles))
     torch.testing.assert_close(found.transpose(1, 2), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -249,7 +252,7 @@ def test_other_weights_and_another_family_are_refused(folder, tmp_path):
     with pytest.raises(BackboneError, match=r"lacks encoder\.block\.1\.layer\.1\.self_attention\.v\.weight"):
         load_backbone(str(tmp_path))
     with pytest.raises(BackboneError, match="holds ChronosBoltModelForForecasting, which is no model of the family"):
-        load("bolt", save_bolt(tmp_path / "bolt"), "-", None)
+        load(Wanted("bolt", save_bolt(tmp_path / "bolt"), "-"))
     config = json.loads((folder / "config.json").read_text())
     config["chronos_config"]["output_patch_size"] = 4
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -13,10 +13,11 @@ from peft import PeftModel
 from loracast.errors import BackboneError
 from loracast.models.base import Backbone
 from loracast.models.chronos_bolt import load
-from loracast.models.registry import load_backbone
-from loracast.spec import ArmSpec
+from loracast.models.registry import Wanted, load_backbone
 from loracast.tuning.adapter import base_digest, load_adapter, save_adapter
-from loracast.tuning.methods import attach, quiet_peft
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.tuning.method import quiet_peft
 from loracast.types import LEVELS
 from tests.models.tiny_chronos import save_bolt
 
@@ -165,8 +166,9 @@ def test_a_context_that_would_be_cut_short_is_refused(backbone, call):
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_training_lowers_the_loss_and_what_is_saved_forecasts_the_same(folder, tmp_path, method):
-    attached = attach(load_backbone(str(folder)), ArmSpec(backbone=str(folder), method=method))
-    backbone, base = attached.backbone, base_digest(load_backbone(str(folder)))
+    arm = ArmSpec(model=str(folder), method=method)
+    attached = attach(load_backbone(str(folder)), arm.method)
+    backbone, base = attached.network, base_digest(load_backbone(str(folder)))
     context, future = walk(8, 48), walk(8, 6, seed=1)
     untouched = forecast(load_backbone(str(folder)), context)
     torch.testing.assert_close(forecast(backbone, context), untouched, rtol=1e-6, atol=1e-4)
@@ -179,7 +181,7 @@ def test_training_lowers_the_loss_and_what_is_saved_forecasts_the_same(folder, t
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    save_adapter(attached, tmp_path / "adapter", base=base, facts={})
+    save_adapter(attached, arm, tmp_path / "adapter", base=base, facts={})
     trained = forecast(backbone, context)
     assert not torch.equal(trained, untouched)
     again = load_adapter(tmp_path / "adapter", backbone=str(folder))
@@ -189,17 +191,18 @@ def test_training_lowers_the_loss_and_what_is_saved_forecasts_the_same(folder, t
 
 
 def test_plain_peft_opens_the_adapter_on_the_network_that_the_library_loads(folder, library, tmp_path):
-    attached = attach(load_backbone(str(folder)), ArmSpec(backbone=str(folder), method="lora", rank=2))
+    arm = ArmSpec(model=str(folder), method="lora", rank=2)
+    attached = attach(load_backbone(str(folder)), arm.method)
     with torch.no_grad():
         for parameter in attached.trainable.values():
             parameter.add_(0.1)
-    save_adapter(attached, tmp_path / "adapter", base="-", facts={})
+    save_adapter(attached, arm, tmp_path / "adapter", base="-", facts={})
     plain = ChronosBoltPipeline.from_pretrained(str(folder), dtype=torch.float32).model
     with quiet_peft():
         opened = PeftModel.from_pretrained(plain, str(tmp_path / "adapter")).eval()
     with torch.no_grad():
         found = opened(context=walk(2, 48)).quantile_preds
-    torch.testing.assert_close(found.transpose(1, 2), forecast(attached.backbone, walk(2, 48)))
+    torch.testing.assert_close(found.transpose(1, 2), forecast(attached.network, walk(2, 48)))
 
 
 def test_patch_weights_that_a_file_lacks_are_named_where_the_library_makes_them_up(folder, tmp_path):
@@ -232,4 +235,4 @@ def test_a_config_that_lacks_an_entry_or_is_of_another_family_is_refused(folder,
     with pytest.raises(
         BackboneError, match="holds T5ForConditionalGeneration, which is no model of the family chronos-b"
     ):
-        load("tiny", tiny, "-", None)
+        load(Wanted("tiny", tiny, "-"))

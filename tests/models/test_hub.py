@@ -21,7 +21,7 @@ from huggingface_hub import constants, file_download
 from loracast.errors import BackboneError
 from loracast.models import hub
 from loracast.models.hub import fetch, read_config, read_shapes, read_tensors, refuse_other_weights
-from loracast.models.registry import BACKBONES, Entry, load_backbone
+from loracast.models.registry import Release, families, load_backbone
 
 NAME = "ward/chronos-tiny"
 FILES = ("config.json", "model.safetensors")
@@ -137,7 +137,7 @@ def server(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     # Between two tries the library waits a second.
     monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda _: None, time=time.time))
-    monkeypatch.setitem(BACKBONES, "hub-tiny", Entry("loracast.models.chronos_t5", NAME, "Apache-2.0", {}))
+    monkeypatch.setitem(families()["chronos-t5"].releases, "hub-tiny", Release(NAME, "Apache-2.0", {}))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     yield state
     http.shutdown()

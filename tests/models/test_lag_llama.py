@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from loracast.errors import BackboneError
-from loracast.models import lag_llama
-from loracast.models.base import Rows
+from loracast.models import hub, lightning
 from loracast.models.hub import Fetched, read_tensors
 from loracast.models.lag_llama import CHECKPOINT, LagLlamaBackbone, read_lag_llama
 from loracast.models.nets.lag_llama import LagLlama, LagLlamaConfig
-from loracast.models.nets.lag_llama_window import Window, teacher_forced, time_features
-from loracast.models.registry import BACKBONES, load_backbone, skeleton
-from loracast.spec import ArmSpec
-from loracast.tuning.methods import attach
-from loracast.types import LEVELS
+from loracast.models.nets.lag_llama_paths import Window, teacher_forced, time_features
+from loracast.models.registry import backbones, load_backbone, skeleton
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.types import LEVELS, Rows
 from tests.models.lightning import write_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lag_llama" / "tiny-robust"
@@ -43,7 +43,7 @@ def backbone(folder) -> LagLlamaBackbone:
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache of its own."""
-    monkeypatch.setattr(lag_llama.constants, "HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "loracast" / "lag-llama"
 
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_is_imported_once_and_then_comes_from_the_cache(tmp_path, c
     first = load_backbone(str(file))
     (kept,) = cache.iterdir()
     assert sorted(path.name for path in kept.iterdir()) == ["config.json", "model.safetensors"]
-    monkeypatch.setattr(lag_llama, "read_checkpoint", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(lightning, "read_checkpoint", lambda *_: pytest.fail("read again"))
     second = load_backbone(str(file))
     assert torch.equal(first.net.param_proj.proj[0].weight, second.net.param_proj.proj[0].weight)
     assert load_backbone(str(kept)).card.parameters == first.card.parameters
@@ -104,7 +104,7 @@ def test_a_checkpoint_is_imported_once_and_then_comes_from_the_cache(tmp_path, c
 def test_its_short_name_fetches_the_published_checkpoint_at_the_revision_asked_for(tmp_path, cache, monkeypatch):
     published = checkpoint(tmp_path / "published").parent
     asked = []
-    monkeypatch.setattr(lag_llama, "fetch", lambda *what: asked.append(what) or Fetched(published, "c0ffee"))
+    monkeypatch.setattr(hub, "fetch", lambda *what: asked.append(what) or Fetched(published, "c0ffee"))
     loaded = load_backbone("lag-llama", revision="v1")
     assert asked == [("time-series-foundation-models/Lag-Llama", [CHECKPOINT], "v1")]
     assert (loaded.card.name, loaded.card.revision, loaded.card.licence) == ("lag-llama", "c0ffee", "Apache-2.0")
@@ -123,7 +123,7 @@ def test_a_damaged_cache_is_replaced(tmp_path, cache):
 def test_a_cache_that_cannot_be_written_does_not_keep_the_model_from_loading(tmp_path, monkeypatch):
     blocked = tmp_path / "home"
     blocked.write_text("a file where a folder is wanted")
-    monkeypatch.setattr(lag_llama.constants, "HF_HOME", str(blocked))
+    monkeypatch.setattr(constants, "HF_HOME", str(blocked))
     assert load_backbone(str(checkpoint(tmp_path / "published"))).card.parameters > 0
 
 
@@ -180,7 +180,7 @@ def test_the_released_size_is_known_offline_with_its_sites():
     released = skeleton("lag-llama")
     assert released.card.parameters == 2_449_299
     assert released.card.context == 1092 + 32
-    assert BACKBONES["lag-llama"].location == "time-series-foundation-models/Lag-Llama"
+    assert backbones()["lag-llama"][1].location == "time-series-foundation-models/Lag-Llama"
     matched = {
         site: [name for name, _ in released.net.named_modules() if re.fullmatch(getattr(released.sites, site), name)]
         for site in ("attention", "feed_forward", "norm", "head")
@@ -194,7 +194,8 @@ def test_the_released_size_is_known_offline_with_its_sites():
 
 
 def test_rank_2_on_the_attention_of_the_released_size_trains_16128_numbers():
-    attached = attach(skeleton("lag-llama"), ArmSpec(backbone="lag-llama", method="lora", rank=2))
+    arm = ArmSpec(model="lag-llama", method="lora", rank=2)
+    attached = attach(skeleton("lag-llama"), arm.method)
     assert attached.trainable_parameters == 16_128
     assert not [name for name in attached.trainable if ".mlp." in name]
 

@@ -13,15 +13,14 @@ from torch import Tensor
 
 from loracast.errors import BackboneError
 from loracast.models import moirai
-from loracast.models.base import Rows
 from loracast.models.moirai import Moirai
 from loracast.models.nets.mixture import Mixture
 from loracast.models.nets.moirai import MoiraiConfig, MoiraiNet
-from loracast.models.registry import load_backbone, skeleton
-from loracast.spec import ArmSpec
+from loracast.models.registry import Wanted, load_backbone, skeleton
 from loracast.tuning.adapter import base_digest, load_adapter, save_adapter
-from loracast.tuning.methods import attach
-from loracast.types import LEVELS
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.types import LEVELS, Rows
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moirai"
 NAN = float("nan")
@@ -93,8 +92,9 @@ def golden_backbone(name: str, path: Path) -> Moirai:
 
 @pytest.mark.parametrize("name", SIZES)
 def test_lora_of_rank_two_and_the_whole_have_the_published_sizes(name):
-    attached = attach(skeleton(name), ArmSpec(backbone=name, method="lora", rank=2))
-    assert (attached.trainable_parameters, attached.backbone.card.parameters) == SIZES[name]
+    arm = ArmSpec(model=name, method="lora", rank=2)
+    attached = attach(skeleton(name), arm.method)
+    assert (attached.trainable_parameters, attached.network.card.parameters) == SIZES[name]
     assert skeleton(name.replace("1.0", "1.1")).card.parameters == SIZES[name][1]
     assert skeleton(f"Salesforce/{name}").card.licence == "CC-BY-NC-4.0"
 
@@ -318,7 +318,8 @@ def test_bfloat16_forecasts_much_the_same(folder, backbone):
 def test_fresh_lora_changes_nothing_and_what_it_learns_comes_back_through_peft(folder, backbone, tmp_path):
     context, future = walk(4, 40), walk(4, 12, seed=1)
     before, base = numbers(backbone, context), base_digest(backbone)
-    attached = attach(backbone, ArmSpec(backbone=str(folder), method="lora", rank=2))
+    arm = ArmSpec(model=str(folder), method="lora", rank=2)
+    attached = attach(backbone, arm.method)
     torch.testing.assert_close(numbers(backbone, context), before, rtol=1e-5, atol=1e-6)
     step = torch.optim.Adam(attached.trainable.values(), lr=0.01)
     losses = []
@@ -329,7 +330,7 @@ def test_fresh_lora_changes_nothing_and_what_it_learns_comes_back_through_peft(f
         step.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    save_adapter(attached, tmp_path / "adapter", base=base, facts={})
+    save_adapter(attached, arm, tmp_path / "adapter", base=base, facts={})
     learnt = numbers(backbone, context)
     again = load_adapter(tmp_path / "adapter", backbone=str(folder))
     torch.testing.assert_close(numbers(again, context), learnt, rtol=1e-5, atol=1e-5)
@@ -340,11 +341,12 @@ def test_fresh_lora_changes_nothing_and_what_it_learns_comes_back_through_peft(f
 
 def test_a_network_that_was_tuned_whole_is_saved_as_published_and_loads_again(folder, backbone, tmp_path):
     base = base_digest(backbone)
-    attached = attach(backbone, ArmSpec(backbone=str(folder), method="full"))
+    arm = ArmSpec(model=str(folder), method="full")
+    attached = attach(backbone, arm.method)
     with torch.no_grad():
         for parameter in attached.trainable.values():
             parameter.add_(0.01)
-    save_adapter(attached, tmp_path / "tuned", base=base, facts={})
+    save_adapter(attached, arm, tmp_path / "tuned", base=base, facts={})
     assert set(weights_of(tmp_path / "tuned")) == set(weights_of(folder))
     again = load_adapter(tmp_path / "tuned", backbone=str(folder))
     torch.testing.assert_close(numbers(again, walk(2, 40)), numbers(backbone, walk(2, 40)), rtol=1e-5, atol=1e-5)
@@ -358,10 +360,10 @@ def test_a_folder_is_a_backbone_called_after_itself(backbone, folder):
 
 def test_weights_that_may_not_be_sold_say_so_when_they_are_loaded(folder, caplog):
     with caplog.at_level(logging.WARNING):
-        moirai.load("moirai-1.1-R-small", folder, "CC-BY-NC-4.0", None)
+        moirai.load(Wanted("moirai-1.1-R-small", folder, "CC-BY-NC-4.0"))
         assert "moirai-1.1-R-small are under CC-BY-NC-4.0: not for commercial use" in caplog.text
         caplog.clear()
-        moirai.load("moirai-nano", folder, "Apache-2.0", None)
+        moirai.load(Wanted("moirai-nano", folder, "Apache-2.0"))
         assert not caplog.records
 
 

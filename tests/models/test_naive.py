@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 
 from loracast.errors import ConfigError, DataError
-from loracast.models.naive import BASELINES, context_mean, last_value, seasonal_naive
-from loracast.types import LEVELS
+from loracast.models.naive import FLOOR, context_mean, last_value, seasonal_naive
+from loracast.models.registry import load_model
+from loracast.types import LEVELS, Rows
 
 NAN = np.nan
 Z90 = norm.ppf(0.9)
@@ -74,28 +76,33 @@ def test_the_mean_has_the_same_interval_at_every_step():
     np.testing.assert_allclose(deviation(forecast), np.sqrt([13 * 4 / 3] * 2), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+def forecast(name, context, horizon, season, levels=LEVELS):
+    """Quantiles of shape (window, horizon, level) of the model of that name."""
+    rows, chance = Rows(torch.zeros(len(context)), 3600, season=season), torch.Generator()
+    model, given = load_model(name), torch.from_numpy(context)
+    return model.forecast(given, horizon, levels=levels, samples=1, generator=chance, rows=rows).numpy()
+
+
+@pytest.mark.parametrize("name", FLOOR)
 def test_a_constant_or_single_value_is_kept_without_width(name):
     for context in (row(7, 7, NAN, 7, 7, 7), row(NAN, 7, NAN, NAN, NAN, NAN)):
-        forecast = BASELINES[name].forecast(context, 5, 2)
-        np.testing.assert_array_equal(forecast.quantiles, np.full((1, 5, 9), 7))
+        np.testing.assert_array_equal(forecast(name, context, 5, 2), np.full((1, 5, 9), 7))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", FLOOR)
 @given(
     arrays(np.float32, (3, 11), elements=st.floats(-50, 50, width=16) | st.just(NAN)),
     st.integers(1, 9),
     st.integers(1, 14),
 )
-def test_every_baseline_forecasts_ascending_finite_quantiles_window_by_window(name, context, horizon, season):
+def test_every_rule_forecasts_ascending_finite_quantiles_window_by_window(name, context, horizon, season):
     context[:, 4] = 1.0
-    forecast = BASELINES[name].forecast(context, horizon, season)
-    assert forecast.quantiles.shape == (3, horizon, len(LEVELS))
-    assert forecast.quantiles.dtype == np.float32
-    assert np.isfinite(forecast.quantiles).all()
-    assert (np.diff(forecast.quantiles, axis=-1) >= 0).all()
-    alone = BASELINES[name].forecast(context[1:2], horizon, season)
-    np.testing.assert_array_equal(alone.quantiles, forecast.quantiles[1:2])
+    quantiles = forecast(name, context, horizon, season)
+    assert quantiles.shape == (3, horizon, len(LEVELS))
+    assert quantiles.dtype == np.float32
+    assert np.isfinite(quantiles).all()
+    assert (np.diff(quantiles, axis=-1) >= 0).all()
+    np.testing.assert_array_equal(forecast(name, context[1:2], horizon, season), quantiles[1:2])
 
 
 def test_a_random_walk_falls_into_the_interval_of_the_last_value_as_often_as_it_should():
@@ -105,16 +112,31 @@ def test_a_random_walk_falls_into_the_interval_of_the_last_value_as_often_as_it_
     assert inside.mean() == pytest.approx(0.8, abs=0.02)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", FLOOR)
 def test_a_context_without_any_observed_value_is_refused(name):
     with pytest.raises(DataError, match="1 of 2 contexts hold no observed value"):
-        BASELINES[name].forecast(np.array([[1, 2], [NAN, NAN]], dtype=np.float32), 2, 1)
+        forecast(name, np.array([[1, 2], [NAN, NAN]], dtype=np.float32), 2, 1)
 
 
-def test_lengths_below_one_and_infinities_are_refused():
+def test_a_model_takes_its_season_from_the_rows_and_any_levels_in_any_order():
+    context, levels = row(10, 12, 11, 13, 9, 14), (0.975, 0.5, 0.025)
+    found = forecast("seasonal-naive", context, 4, 2, levels)[0]
+    expected = seasonal_naive(context, 4, 2)
+    np.testing.assert_array_equal(found[:, 1], expected.median[0])
+    ends = expected.median[0] + deviation(expected) * norm.ppf(0.975) * np.array([[1], [-1]])
+    np.testing.assert_allclose(found[:, [0, 2]], ends.T, rtol=1e-5)
+    model, chance = load_model("seasonal-naive"), torch.Generator()
+    without = model.forecast(torch.from_numpy(context), 4, levels=LEVELS, samples=1, generator=chance)
+    np.testing.assert_array_equal(without.numpy(), last_value(context, 4).quantiles)
+
+
+def test_lengths_below_one_levels_that_are_none_and_infinities_are_refused():
     with pytest.raises(ConfigError, match="season is 0"):
         seasonal_naive(row(1, 2), 2, 0)
     with pytest.raises(ConfigError, match="horizon is 0"):
         last_value(row(1, 2), 0)
     with pytest.raises(DataError, match="infinities"):
         context_mean(row(1, np.inf), 1)
+    for levels in ((), (0.5, 1.0), (0.0,)):
+        with pytest.raises(ConfigError, match=r"levels are .*each above 0 and below 1"):
+            last_value(row(1, 2), 1, levels=levels)

@@ -1,21 +1,45 @@
-"""Backbones by name and by folder: sizes without weights, and refusals that say what to do."""
+"""Every model by name and by folder: what each must do whoever adds it, what is listed, and what is refused and why."""
 
+import importlib.metadata
 import json
-import re
-import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
+import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
-from loracast.errors import BackboneError
-from loracast.models.base import check_window
-from loracast.models.registry import BACKBONES, load_backbone, skeleton
-from loracast.spec import ArmSpec
-from loracast.tuning.methods import attach
+from loracast.errors import BackboneError, ConfigError
+from loracast.models import registry
+from loracast.models.base import Model, ModelCard, check_window
+from loracast.models.registry import (
+    Family,
+    Release,
+    Wanted,
+    backbones,
+    backbones_here,
+    families,
+    is_here,
+    is_listed,
+    kind_of,
+    listed,
+    load_backbone,
+    load_model,
+    models,
+    skeleton,
+)
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.types import LEVELS, Kind, Rows
+from tests.models.conftest import DRAWS, SAVED, weights_of
+
+NAN = float("nan")
+CONTEXT, HORIZON = 24, 6
+OWN = [name for name, (family, _) in models().items() if family.kind != "pretrained"]
 
 SIZES = {
     "chronos-t5-tiny": (49_152, 8_394_496),
@@ -32,30 +56,202 @@ SIZES = {
 }
 
 
+@pytest.fixture(params=[*OWN, *SAVED])
+def model(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Model:
+    """Every model that needs no weights, and a small random one of every pretrained family."""
+    name = request.param
+    for package in families()[listed(name).family.name].packages if name in OWN else ():
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    return load_model(str(folders.get(name, name)), context=CONTEXT, horizon=HORIZON)
+
+
+def series(rows: int = 4) -> torch.Tensor:
+    """Random walks around 80."""
+    return 80 + torch.randn(rows, CONTEXT, generator=torch.Generator().manual_seed(0)).cumsum(dim=1)
+
+
+def forecast(model: Model, context: torch.Tensor, *, seed: int = 0, levels: tuple[float, ...] = LEVELS) -> torch.Tensor:
+    rows = Rows(torch.full((len(context),), 1_700_000_000), 3600, season=6)
+    generator = torch.Generator().manual_seed(seed)
+    return model.forecast(context, HORIZON, levels=levels, samples=16, generator=generator, rows=rows)
+
+
+def test_the_suite_has_a_model_of_every_family_and_every_kind():
+    assert set(SAVED) == {family.name for family in families().values() if family.kind == "pretrained"}
+    assert {family.kind for family in families().values()} == set(get_args(Kind))
+
+
+@pytest.mark.parametrize("levels", [LEVELS, (0.75, 0.5, 0.15)])
+def test_a_forecast_is_finite_float32_on_the_cpu_of_the_shape_asked_for(model, levels):
+    found = forecast(model, series(), levels=levels)
+    assert found.shape == (4, HORIZON, len(levels))
+    assert (found.dtype, found.device.type, found.requires_grad) == (torch.float32, "cpu", False)
+    assert found.isfinite().all()
+
+
+def test_gaps_do_not_reach_a_forecast(model):
+    context = series()
+    context[0, :7] = context[1, 5:20] = context[2, -3:] = context[3, 1::2] = NAN
+    assert forecast(model, context).isfinite().all()
+
+
+def test_the_seed_decides_the_forecast_and_nothing_else_does(model):
+    context = series()
+    first = forecast(model, context)
+    torch.manual_seed(123)
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()
+    assert torch.equal(forecast(model, context), first)
+    assert torch.equal(torch.random.get_rng_state(), before[0]), "the caller's random state is left alone"
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(forecast(model, context, seed=1), first) == (model.card.family not in DRAWS)
+
+
+def test_a_row_is_forecast_alike_alone_and_among_others(model):
+    if model.card.family in DRAWS:
+        pytest.skip("another batch draws other numbers")
+    context = series()
+    context[2, 4:9] = NAN
+    alone = torch.cat([forecast(model, row[None]) for row in context])
+    torch.testing.assert_close(forecast(model, context), alone, rtol=1e-4, atol=1e-3)
+
+
+def test_a_card_is_complete(model):
+    card, net = model.card, getattr(model, "net", None)
+    family = families()[card.family]
+    assert (card.kind, bool(card.name), bool(card.licence)) == (family.kind, True, True)
+    assert (card.parameters > 0) == (net is not None) == (card.kind in ("network", "pretrained"))
+    assert (card.context is None) == (card.horizon is None) == (net is None)
+    assert card.kind == kind_of(card.name)
+
+
+def test_what_a_network_saves_is_read_again_by_its_own_family(model, tmp_path):
+    if not hasattr(model, "net"):
+        pytest.skip("has nothing to save")
+    model.save(tmp_path)
+    again = load_model(str(tmp_path))
+    assert (again.card.family, again.card.kind) == (model.card.family, model.card.kind)
+    torch.testing.assert_close(forecast(again, series()), forecast(model, series()), rtol=0, atol=0)
+    content = json.loads((tmp_path / "config.json").read_text())
+    assert [f.name for f in families().values() if f.owns is not None and f.owns(content)] == [model.card.family]
+
+
+def test_a_family_says_what_it_is_and_which_packages_decide_its_numbers():
+    for family in families().values():
+        assert family.summary
+        assert family.releases
+        assert family.packages
+        assert all(release.licence for release in family.releases.values())
+        assert (family.skeleton is not None) == (family.kind == "pretrained")
+    for package in {name for family in families().values() for name in family.packages}:
+        if find_spec(package.replace("-forecasting", "")) is not None:
+            assert importlib.metadata.version(package)
+
+
+LISTING = """
+import sys
+from loracast.models import registry
+assert len(registry.models()) > 25 and registry.kind_of("tft") == "network" and registry.is_here("chronos-t5-nano")
+heavy = {"torch", "transformers", "chronos", "peft", "neuralforecast", "statsforecast", "pandas", "duckdb"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_listing_all_models_loads_nothing_that_is_heavy():
+    done = subprocess.run([sys.executable, "-c", LISTING], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_name_has_a_kind_and_what_is_not_in_the_table_is_taken_for_a_pretrained_model(tiny):
+    known = {"last-value": "naive", "theta": "statistical", "tft": "network", "amazon/chronos-2": "pretrained"}
+    assert {name: kind_of(name) for name in known} == known
+    assert kind_of("nobody/knows") == kind_of(str(tiny)) == "pretrained"
+    assert set(backbones()) == set(models()) - set(OWN)
+
+
+def test_what_is_here_needs_no_download(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert backbones_here() == ["chronos-t5-nano", "moirai-nano", "lag-llama-nano"]
+    assert is_here("ets")
+    assert is_here("some/folder"), "nobody would download it"
+    assert not is_here("amazon/chronos-bolt-tiny")
+    assert is_listed("amazon/chronos-bolt-tiny")
+    assert not is_listed("amazon")
+
+
+def middle(context: torch.Tensor, horizon: int, levels: tuple[float, ...]) -> torch.Tensor:
+    return context.nanmean(dim=1)[:, None, None].expand(-1, horizon, len(levels))
+
+
+class Middle:
+    """A model of somebody else: the mean of the context at every level."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.card = ModelCard(wanted.name, "middling", "naive", 0, None, None, wanted.licence)
+
+    def forecast(self, context, horizon, *, levels, samples, generator, rows=None):
+        return middle(context, horizon, levels)
+
+
+MIDDLING = Family("middling", "naive", "the middle", {"middle": Release(None, "MIT", {})}, Middle)
+
+
 @pytest.fixture
-def copied(tiny: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny backbone, to be spoiled."""
-    return Path(shutil.copytree(tiny, tmp_path / "copy"))
+def installed(monkeypatch):
+    """Put an entry point of a package that is not there before the registry; gives what does so."""
+
+    def install(family: object) -> None:
+        def load() -> object:
+            if isinstance(family, Exception):
+                raise family
+            return family
+
+        entry = SimpleNamespace(name="middling", value="a_package:FAMILY", dist=SimpleNamespace(name="a-package"))
+        entry.load = load
+        asked = importlib.metadata.entry_points
+        monkeypatch.setattr(
+            importlib.metadata,
+            "entry_points",
+            lambda **by: [entry] if by == {"group": registry.GROUP} else asked(**by),
+        )
+        families.cache_clear()
+
+    yield install
+    families.cache_clear()
 
 
-def config_of(folder: Path, **changed: object) -> None:
-    content = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**content, **changed}))
+def test_a_family_of_another_package_is_listed_loads_and_forecasts(installed):
+    installed(MIDDLING)
+    assert (kind_of("middle"), is_here("middle"), list(models())[-1]) == ("naive", True, "middle")
+    model = load_model("middle")
+    assert (model.card.name, model.card.licence) == ("middle", "MIT")
+    torch.testing.assert_close(forecast(model, series()), middle(series(), HORIZON, LEVELS))
+    with pytest.raises(BackboneError, match="naive: last-value, seasonal-naive, context-mean, middle;"):
+        load_model("muddle")
 
 
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    return safetensors.torch.load_file(folder / "model.safetensors")
-
-
-def save_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [
+        (ImportError("no module named fortran"), r"it cannot be loaded \(ImportError: no module named fortran\)"),
+        ("middling", "it is 'middling', no Family of loracast"),
+        (Family("moirai", "naive", "", MIDDLING.releases, Middle), "the name 'moirai' is taken"),
+        (Family("middling", "naive", "", {"ets": Release(None, "MIT", {})}, Middle), "the name 'ets' is taken"),
+        (Family("middling", "odd", "", MIDDLING.releases, Middle), "its kind is 'odd', none of naive, statistical"),
+    ],
+)
+def test_a_broken_family_of_another_package_is_refused_with_its_package_and_the_reason(installed, family, why):
+    installed(family)
+    with pytest.raises(ConfigError, match=rf"'middling' \(a_package:FAMILY\) of a-package is refused: {why}"):
+        models()
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_lora_of_rank_two_and_the_whole_have_the_published_sizes(name):
-    attached = attach(skeleton(name), ArmSpec(backbone=name, method="lora", rank=2))
-    assert (attached.trainable_parameters, attached.backbone.card.parameters) == SIZES[name]
-    assert all(p.is_meta for p in attached.backbone.net.parameters())
+    arm = ArmSpec(model=name, method="lora", rank=2)
+    attached = attach(skeleton(name), arm.method)
+    assert (attached.trainable_parameters, attached.network.card.parameters) == SIZES[name]
+    assert all(p.is_meta for p in attached.network.net.parameters())
 
 
 def test_the_name_on_the_hub_means_the_same_as_the_short_name():
@@ -64,11 +260,11 @@ def test_the_name_on_the_hub_means_the_same_as_the_short_name():
 
 
 def test_the_packaged_model_has_the_sizes_of_the_table_and_fits_in_8_mb():
-    entry = BACKBONES["chronos-t5-nano"]
+    _, release = models()["chronos-t5-nano"]
     card = load_backbone("chronos-t5-nano").card
     assert card.parameters == skeleton("chronos-t5-nano").card.parameters
     assert (card.name, card.licence, card.revision) == ("chronos-t5-nano", "Apache-2.0", None)
-    assert sum(file.stat().st_size for file in Path(entry.location).iterdir()) < 8_000_000
+    assert sum(file.stat().st_size for file in Path(release.location).iterdir()) < 8_000_000
 
 
 def test_a_folder_is_a_backbone_called_after_itself(tiny):
@@ -93,10 +289,31 @@ def test_a_folder_has_the_licence_that_its_model_card_states(copied, card, licen
     assert load_backbone(str(copied)).card.licence == licence
 
 
-@pytest.mark.parametrize("ask", [load_backbone, skeleton])
+@pytest.mark.parametrize("ask", [load_model, load_backbone, skeleton])
 def test_an_unknown_name_is_refused_with_those_that_are_known(ask):
     with pytest.raises(BackboneError, match=r"'chronos-t5-huge'.*chronos-t5-nano, .*chronos-t5-tiny"):
         ask("chronos-t5-huge")
+
+
+def test_all_kinds_are_named_where_any_would_do():
+    said = (
+        r"No model 'arima': .*naive: last-value.*; statistical: ets, theta; network: nbeats, nhits, tft; pretrained: "
+    )
+    with pytest.raises(BackboneError, match=said):
+        load_model("arima")
+
+
+def test_what_was_never_pretrained_is_no_backbone_and_has_no_skeleton():
+    with pytest.raises(BackboneError, match=r"nhits is no backbone but a network model.*load_model.*chronos-t5-nano"):
+        load_backbone("nhits")
+    with pytest.raises(BackboneError, match=r"No built-in sizes for 'ets'\. Known: chronos-t5-nano"):
+        skeleton("ets")
+
+
+def test_a_revision_is_refused_where_there_is_none(tiny):
+    for name in ("chronos-t5-nano", "last-value", str(tiny)):
+        with pytest.raises(BackboneError, match="has no revisions; leave 'v1' out"):
+            load_model(name, revision="v1")
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path):
@@ -104,64 +321,11 @@ def test_a_folder_without_a_config_is_refused(tmp_path):
         load_backbone(str(tmp_path))
 
 
-def test_a_config_that_is_not_json_is_refused(copied):
-    (copied / "config.json").write_text("{")
-    with pytest.raises(BackboneError, match=r"config\.json .*is not JSON"):
-        load_backbone(str(copied))
-
-
 @pytest.mark.parametrize("content", [{"architectures": ["BertModel"]}, {}, {"architectures": None}])
 def test_another_architecture_is_refused_by_its_name(tmp_path, content):
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(BackboneError, match=r"BertModel|unknown architecture"):
         load_backbone(str(tmp_path))
-
-
-def test_a_causal_chronos_is_refused(copied):
-    chronos = json.loads((copied / "config.json").read_text())["chronos_config"]
-    config_of(copied, chronos_config={**chronos, "model_type": "causal"})
-    with pytest.raises(BackboneError, match="encoder-decoder only"):
-        load_backbone(str(copied))
-
-
-def test_a_chronos_block_that_lacks_a_key_is_refused(copied):
-    config_of(copied, chronos_config={"context_length": 48})
-    with pytest.raises(BackboneError, match=r"cannot be loaded as a chronos-t5.*missing"):
-        load_backbone(str(copied))
-
-
-def test_a_truncated_weight_file_is_refused(copied):
-    file = copied / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(BackboneError, match=r"cannot be read as safetensors.*cut short"):
-        load_backbone(str(copied))
-
-
-def test_a_missing_weight_file_is_refused(copied):
-    (copied / "model.safetensors").unlink()
-    with pytest.raises(BackboneError, match=r"holds no model\.safetensors"):
-        load_backbone(str(copied))
-
-
-def test_a_missing_weight_is_named_and_never_made_up(copied):
-    weights = weights_of(copied)
-    name = "encoder.block.0.layer.0.SelfAttention.q.weight"
-    del weights[name]
-    save_weights(copied, weights)
-    with pytest.raises(BackboneError, match=rf"lacks {re.escape(name)} \(1 in all\)"):
-        load_backbone(str(copied))
-
-
-def test_weights_of_a_deeper_network_are_not_dropped(copied):
-    config_of(copied, num_layers=1)
-    with pytest.raises(BackboneError, match=r"beyond its config, .*encoder\.block\.1"):
-        load_backbone(str(copied))
-
-
-def test_weights_of_another_width_are_refused(copied):
-    config_of(copied, d_ff=48)
-    with pytest.raises(BackboneError, match=r"DenseReluDense\.wi"):
-        load_backbone(str(copied))
 
 
 def test_a_context_longer_than_the_backbone_takes_is_refused_not_cut(tiny):

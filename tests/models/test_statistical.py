@@ -12,12 +12,14 @@ from scipy.stats import norm
 
 from loracast.errors import ConfigError, DataError
 from loracast.models.naive import last_value
-from loracast.models.statistical import STATISTICAL, ets, theta
+from loracast.models.registry import load_model
+from loracast.models.statistical import ets, theta
 from loracast.types import LEVELS
 
 pytestmark = pytest.mark.skipif(find_spec("statsforecast") is None, reason='needs pip install "loracast[baselines]"')
 
 NAN = np.nan
+RULES = {"ets": ets, "theta": theta}
 
 
 def drawn(windows: int, steps: int, *, period: int = 12, seed: int = 0) -> np.ndarray:
@@ -39,11 +41,11 @@ def directly(name: str, series: np.ndarray, steps: int, season: int) -> np.ndarr
     return np.stack([found[key] for key in keys], axis=-1)
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize(("steps", "horizon", "season"), [(24, 6, 1), (48, 14, 12)])
 def test_a_context_without_gaps_is_forecast_as_statsforecast_does(name, steps, horizon, season):
     context = drawn(3, steps)
-    quantiles = STATISTICAL[name].forecast(context, horizon, season).quantiles
+    quantiles = RULES[name](context, horizon, season).quantiles
     assert quantiles.shape == (3, horizon, len(LEVELS))
     assert quantiles.dtype == np.float32
     for window, series in zip(quantiles, context, strict=True):
@@ -62,48 +64,48 @@ def test_the_quantiles_of_exponential_smoothing_are_gaussian():
     np.testing.assert_allclose(deviation, deviation[:, :1].repeat(8, axis=1), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 def test_a_season_is_fitted_where_the_context_holds_two_of_them(name):
     long, short = drawn(1, 48), drawn(1, 23)
-    seasonal, without = (STATISTICAL[name].forecast(long, 12, season).median for season in (12, 1))
+    seasonal, without = (RULES[name](long, 12, season).median for season in (12, 1))
     assert np.ptp(seasonal) > 8 > np.ptp(without)
-    unseasonal = STATISTICAL[name].forecast(short, 12, 1).quantiles
-    np.testing.assert_array_equal(STATISTICAL[name].forecast(short, 12, 12).quantiles, unseasonal)
+    unseasonal = RULES[name](short, 12, 1).quantiles
+    np.testing.assert_array_equal(RULES[name](short, 12, 12).quantiles, unseasonal)
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 def test_a_gap_is_interpolated_and_values_before_the_first_one_are_left_out(name):
     context = drawn(1, 30)
     context[0, :4] = NAN
     context[0, 10:13] = NAN
     filled = context[0, 4:].copy()
     filled[6:9] = filled[5] + (filled[9] - filled[5]) * np.array([0.25, 0.5, 0.75])
-    expected = STATISTICAL[name].forecast(filled[None], 5, 1).quantiles
-    np.testing.assert_allclose(STATISTICAL[name].forecast(context, 5, 1).quantiles, expected, rtol=1e-4)
+    expected = RULES[name](filled[None], 5, 1).quantiles
+    np.testing.assert_allclose(RULES[name](context, 5, 1).quantiles, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 def test_a_context_that_ends_in_a_gap_is_forecast_that_much_further(name):
     context = drawn(1, 30)
     context[0, -3:] = NAN
-    further = STATISTICAL[name].forecast(context[:, :-3], 8, 1).quantiles[:, 3:]
-    np.testing.assert_array_equal(STATISTICAL[name].forecast(context, 5, 1).quantiles, further)
+    further = RULES[name](context[:, :-3], 8, 1).quantiles[:, 3:]
+    np.testing.assert_array_equal(RULES[name](context, 5, 1).quantiles, further)
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 def test_a_constant_context_is_kept_without_width(name):
     context = np.full((2, 24), 36.6, dtype=np.float32)
     context[1, 5:9] = NAN
-    quantiles = STATISTICAL[name].forecast(context, 6, 12).quantiles
+    quantiles = RULES[name](context, 6, 12).quantiles
     np.testing.assert_array_equal(quantiles, np.full((2, 6, 9), np.float32(36.6)))
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 def test_a_nearly_empty_context_keeps_the_last_value_with_its_interval(name):
     context = np.full((2, 24), NAN, dtype=np.float32)
     context[0, 9], context[1, [2, 3, 5, 8, 13, 20, 22]] = 70, np.arange(7)
     expected = last_value(context, 6).quantiles
-    np.testing.assert_array_equal(STATISTICAL[name].forecast(context, 6, 4).quantiles, expected)
+    np.testing.assert_array_equal(RULES[name](context, 6, 4).quantiles, expected)
     np.testing.assert_array_equal(expected[0], np.full((6, 9), 70))
 
 
@@ -134,7 +136,7 @@ def test_what_the_library_cannot_fit_keeps_the_last_value(monkeypatch, failure):
     np.testing.assert_array_equal(ets(context, 6, 1).quantiles, last_value(context, 6).quantiles)
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 @settings(max_examples=40, deadline=None)
 @given(
     arrays(np.float32, (2, 21), elements=st.floats(-50, 50, width=16) | st.sampled_from([7.0, 8.0, NAN])),
@@ -143,12 +145,22 @@ def test_what_the_library_cannot_fit_keeps_the_last_value(monkeypatch, failure):
 )
 def test_quantiles_are_ascending_and_finite_window_by_window(name, context, horizon, season):
     context[:, 4] = 1.0
-    quantiles = STATISTICAL[name].forecast(context, horizon, season).quantiles
+    quantiles = RULES[name](context, horizon, season).quantiles
     assert quantiles.shape == (2, horizon, len(LEVELS))
     assert np.isfinite(quantiles).all()
     assert (np.diff(quantiles, axis=-1) >= 0).all()
-    alone = STATISTICAL[name].forecast(context[1:], horizon, season)
+    alone = RULES[name](context[1:], horizon, season)
     np.testing.assert_array_equal(alone.quantiles, quantiles[1:])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_other_levels_are_the_ends_of_other_intervals_and_nine_of_them_stay_as_they_are(name):
+    context = drawn(2, 30)
+    nine, found = RULES[name](context, 4, 1).quantiles, RULES[name](context, 4, 1, (0.95, 0.5, 0.1, 0.025)).quantiles
+    np.testing.assert_array_equal(found[..., 1:3], nine[..., [4, 0]])
+    assert (found[..., 0] > nine[..., 8]).all()
+    assert (found[..., 3] < nine[..., 0]).all()
+    np.testing.assert_array_equal(RULES[name](context, 4, 1, (0.5,)).quantiles, nine[..., 4:5])
 
 
 def test_the_random_state_of_the_caller_is_left_alone():
@@ -157,16 +169,18 @@ def test_the_random_state_of_the_caller_is_left_alone():
     assert np.random.get_state()[1].tolist() == before
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 def test_what_cannot_be_forecast_is_refused(name):
     with pytest.raises(DataError, match="1 of 1 contexts hold no observed value"):
-        STATISTICAL[name].forecast(np.full((1, 24), NAN, dtype=np.float32), 6, 1)
+        RULES[name](np.full((1, 24), NAN, dtype=np.float32), 6, 1)
     with pytest.raises(ConfigError, match="season is 0"):
-        STATISTICAL[name].forecast(drawn(1, 24), 6, 0)
+        RULES[name](drawn(1, 24), 6, 0)
 
 
-@pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.parametrize("name", RULES)
 def test_without_the_extra_the_way_to_install_it_is_told(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "statsforecast.models", None)
     with pytest.raises(ConfigError, match=r'pip install "loracast\[baselines\]"'):
-        STATISTICAL[name].forecast(drawn(1, 24), 6, 1)
+        RULES[name](drawn(1, 24), 6, 1)
+    with pytest.raises(ConfigError, match="statsforecast cannot be imported"):
+        load_model(name)

@@ -1,31 +1,40 @@
-"""What a backbone is: a card, a network, the sites where it may be tuned, a loss and a forecast."""
+"""What a model is: all that forecasts. A network can also be trained, and a backbone is a network that already was."""
 
+from __future__ import annotations
+
+import importlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from loracast.errors import BackboneError, ConfigError
+from loracast.types import Kind, Rows
 
-from loracast.errors import BackboneError
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class BackboneCard:
-    """What a result, an adapter and a report say of a backbone.
+class ModelCard:
+    """What a result, an adapter and a report say of a model.
 
-    `name` is how a caller loads it again, `revision` the commit on the Hub (None for a folder or a packaged model),
-    `context` and `horizon` the most steps it takes and forecasts in one pass, `parameters` its trained numbers.
+    `name` is how a caller loads it again, `revision` the commit on the Hub (None for a folder or what ships),
+    `context` and `horizon` the most steps it takes and forecasts in one pass (None: any number), `parameters` the
+    numbers of its network, 0 where it has none. A network from scratch takes and forecasts exactly so many steps.
     """
 
     name: str
     family: str
+    kind: Kind
     parameters: int
-    context: int
-    horizon: int
+    context: int | None
+    horizon: int | None
     licence: str
-    revision: str | None
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,56 +58,11 @@ class Sites:
     head: str | None = None
 
 
-@dataclass(frozen=True)
-class Rows:
-    """What is known of the rows of a batch besides their values.
-
-    `start` is the time of each row's first context step in seconds since 1970 (wall clock of the data, no zone),
-    `step_seconds` the time between two steps. Rows with the same number in `group` are signals of one patient over
-    the same time; without it every row stands alone.
-    """
-
-    start: Int[Tensor, " batch"]
-    step_seconds: int
-    group: Int[Tensor, " batch"] | None = None
-
-
-def count_parameters(net: nn.Module) -> int:
-    """How many numbers a network has, tied ones once."""
-    return sum(p.numel() for p in net.parameters())
-
-
-class Backbone(Protocol):
-    """A pretrained forecaster. `net` is what a method changes; `loss` and `forecast` call it.
-
-    NaN means "not observed" in context and future, and reaches neither the loss nor the scale. A family that needs
-    `rows` (for time features) refuses a call without them; one that has no use for them ignores them.
-
-    A family whose loss is a mean over observed steps, not over rows, also has `counted(context, future)`: over how
-    many. Then the parts of a batch, in several passes or processes, weigh as they would in one.
-    """
+class Model(Protocol):
+    """All that forecasts. NaN means "not observed" in a context, and reaches neither the forecast nor its scale."""
 
     @property
-    def card(self) -> BackboneCard: ...
-
-    @property
-    def net(self) -> nn.Module: ...
-
-    @property
-    def sites(self) -> Sites: ...
-
-    def save(self, folder: Path) -> None:
-        """Write the network, every weight of it, to an existing folder that `load_backbone` reads."""
-        ...
-
-    def loss(
-        self,
-        context: Float[Tensor, "batch context"],
-        future: Float[Tensor, "batch horizon"],
-        rows: Rows | None = None,
-    ) -> Tensor:
-        """The family's own training loss on one batch, a scalar with gradient."""
-        ...
+    def card(self) -> ModelCard: ...
 
     def forecast(
         self,
@@ -110,14 +74,70 @@ class Backbone(Protocol):
         generator: torch.Generator,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """Predictive quantiles in the units of `context`, float32 on the CPU; equal for equal generator states."""
+        """Predictive quantiles in the units of `context`, float32 on the CPU; equal for equal generator states.
+
+        A family that needs `rows` (for the time, or the season) refuses a call without them; one that has no use for
+        them ignores them.
+        """
         ...
 
 
-def check_window(card: BackboneCard, context: int) -> None:
-    """Raise BackboneError where the backbone would silently cut a context short."""
-    if context > card.context:
+class Network(Model, Protocol):
+    """A model that can be trained. `net` is what a method changes; `loss` and `forecast` call it.
+
+    NaN means "not observed" in the future too, and reaches neither the loss nor the scale.
+
+    A family whose loss is a mean over observed steps, not over rows, also has `counted(context, future)`: over how
+    many. Then the parts of a batch, in several passes or processes, weigh as they would in one.
+    """
+
+    @property
+    def net(self) -> nn.Module: ...
+
+    def save(self, folder: Path) -> None:
+        """Write the network, every weight of it, to an existing folder that `load_model` reads."""
+        ...
+
+    def loss(
+        self,
+        context: Float[Tensor, "batch context"],
+        future: Float[Tensor, "batch horizon"],
+        rows: Rows | None = None,
+    ) -> Tensor:
+        """The family's own training loss on one batch, a scalar with gradient."""
+        ...
+
+
+class Backbone(Network, Protocol):
+    """A pretrained network, with the sites where it may be tuned."""
+
+    @property
+    def sites(self) -> Sites: ...
+
+
+def count_parameters(net: nn.Module) -> int:
+    """How many numbers a network has, tied ones once."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def check_window(card: ModelCard, context: int) -> None:
+    """Raise BackboneError where the model would silently cut a context short."""
+    if card.context is not None and context > card.context:
         raise BackboneError(
             f"A context of {context} steps is longer than {card.name} takes ({card.context}): it would drop the oldest "
             f"{context - card.context}. Set context to at most {card.context}, or choose a backbone that takes more."
         )
+
+
+def needed(module: str) -> ModuleType:
+    """Import `module` of a library of `loracast[baselines]`; raises ConfigError where it is not installed.
+
+    Imported when it is first needed: neuralforecast takes seconds.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{module.split('.')[0]} cannot be imported ({error}), and models other than the naive and the pretrained "
+            'ones need it. Install it with: pip install "loracast[baselines]"'
+        ) from error

@@ -6,23 +6,25 @@ path of its base. Nothing of it is used: training is loracast's own on the loss 
 adapter's card keeps the window and the base's name and hash.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from chronos import Chronos2Pipeline
-from chronos.chronos2 import Chronos2Model
-from chronos.chronos2.config import Chronos2CoreConfig
-from jaxtyping import Float
-from torch import Tensor
+from loracast.models.base import ModelCard, Sites, check_window
+from loracast.models.chronos_bolt import card_of, scored, undisturbed
+from loracast.models.chronos_t5 import is_chronos
+from loracast.models.registry import Family, Release, Wanted
+from loracast.types import Rows
 
-from loracast.models.base import BackboneCard, Rows, Sites, check_window
-from loracast.models.patched import card_of, scored, undisturbed
-from loracast.models.store import open_network
+if TYPE_CHECKING:
+    import torch
+    from chronos.chronos2 import Chronos2Model
+    from jaxtyping import Float
+    from torch import Tensor
 
-FAMILY = "chronos2"
 SITES = Sites(
     # layer 0 attends over time, layer 1 over the signals of a group
     attention=r"encoder\.block\.\d+\.layer\.[01]\.self_attention\.[qkvo]",
@@ -52,7 +54,7 @@ _UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # the library's own c
 class Chronos2:
     """A loaded Chronos-2."""
 
-    def __init__(self, card: BackboneCard, net: Chronos2Model) -> None:
+    def __init__(self, card: ModelCard, net: Chronos2Model) -> None:
         self.card = card
         self.sites = SITES
         self._net = net
@@ -76,8 +78,8 @@ class Chronos2:
 
         Twice the pinball loss, sum over quantiles, mean over the steps of the output patches, mean over the rows, as
         the library reduces it. A missing target adds 0 and stays in the denominator; so does a target after a context
-        without spread (see `patched.scored`). Rows of one group attend to each other. Of a longer horizon the native
-        one is scored.
+        without spread (see `chronos_bolt.scored`). Rows of one group attend to each other. Of a longer horizon the
+        native one is scored.
         """
         check_window(self.card, context.shape[1])
         device = self._net.device
@@ -93,7 +95,6 @@ class Chronos2:
         loss: Tensor = out.loss
         return loss
 
-    @torch.no_grad()
     def forecast(
         self,
         context: Float[Tensor, "batch context"],
@@ -111,10 +112,13 @@ class Chronos2:
         1024 steps is rolled out: nine quantiles of one block continue the context in turn, and the next block's
         quantiles are those of all values, weighted by the probability between levels.
         """
+        import torch
+        from chronos import Chronos2Pipeline
+
         check_window(self.card, context.shape[1])
         members = _members(len(context), rows)
         unrolled = [level for level in self._net.chronos_config.quantiles if level in _UNROLLED]
-        with undisturbed():
+        with torch.no_grad(), undisturbed():
             quantiles, _ = Chronos2Pipeline(self._net).predict_quantiles(
                 [context[one] for one in members],
                 prediction_length=horizon,
@@ -130,6 +134,8 @@ class Chronos2:
 
 def _members(count: int, rows: Rows | None) -> list[Tensor]:
     """The numbers of the rows of each group, groups in the order of their first row."""
+    import torch
+
     if rows is None or rows.group is None:
         return list(torch.arange(count).unsqueeze(1))
     groups: dict[int, list[int]] = {}
@@ -138,20 +144,48 @@ def _members(count: int, rows: Rows | None) -> list[Tensor]:
     return [torch.tensor(one) for one in groups.values()]
 
 
-def load(name: str, location: str | Path, licence: str, revision: str | None) -> Chronos2:
+def load(wanted: Wanted) -> Chronos2:
     """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
-    opened = open_network(Chronos2Model, Chronos2CoreConfig, location, revision, FAMILY)
-    return Chronos2(_card(opened.net, name, licence, opened.commit), opened.net)
+    from chronos.chronos2 import Chronos2Model
+    from chronos.chronos2.config import Chronos2CoreConfig
+
+    from loracast.models.store import open_network
+
+    opened = open_network(Chronos2Model, Chronos2CoreConfig, wanted.weights, wanted.revision, FAMILY.name)
+    return Chronos2(_card(opened.net, wanted.name, wanted.licence, opened.commit), opened.net)
 
 
 def skeleton(name: str, sizes: Mapping[str, Any], licence: str) -> Chronos2:
     """The architecture without weights, on the meta device."""
+    import torch
+    from chronos.chronos2 import Chronos2Model
+    from chronos.chronos2.config import Chronos2CoreConfig
+
     with torch.device("meta"):
         net = Chronos2Model(Chronos2CoreConfig(**sizes, chronos_config=dict(_PUBLISHED)))
     return Chronos2(_card(net, name, licence, None), net)
 
 
-def _card(net: Chronos2Model, name: str, licence: str, revision: str | None) -> BackboneCard:
+def _card(net: Chronos2Model, name: str, licence: str, revision: str | None) -> ModelCard:
     config = net.chronos_config
     horizon = config.max_output_patches * config.output_patch_size
-    return card_of(net, name, FAMILY, horizon, licence=licence, revision=revision)
+    return card_of(net, name, FAMILY.name, horizon, licence=licence, revision=revision)
+
+
+FAMILY = Family(
+    name="chronos2",
+    kind="pretrained",
+    summary="an encoder over patches that also attends between the signals of a patient",
+    releases={
+        "chronos-2": Release(
+            "amazon/chronos-2",
+            "Apache-2.0",
+            # The published config.json, as the technical report (arXiv 2510.15821) sizes it: 120 million parameters.
+            {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "vocab_size": 2},
+        ),
+    },
+    load=load,
+    skeleton=skeleton,
+    owns=lambda content: is_chronos(content, "Chronos2Model"),
+    packages=("chronos-forecasting", "torch", "transformers"),
+)

@@ -5,25 +5,27 @@ out: a training loss on windows with gaps, seeded forecasts that leave the calle
 refusals where the library would cut a context short.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import torch
-from chronos import ChronosConfig, ChronosPipeline
-from chronos.chronos import ChronosModel
-from chronos.chronos import logger as chronos_logger  # named after its file, not its module
-from jaxtyping import Float
-from torch import Tensor
-from transformers import T5Config, T5ForConditionalGeneration
+from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
-from loracast.models.base import BackboneCard, Rows, Sites, check_window, count_parameters
-from loracast.models.store import BAD_CONFIG, bad_config, open_network
+from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.registry import PACKAGED, Family, Release, Wanted
+from loracast.types import Rows
 
-FAMILY = "chronos-t5"
+if TYPE_CHECKING:
+    import torch
+    from chronos import ChronosPipeline
+    from jaxtyping import Float
+    from torch import Tensor
+    from transformers import T5ForConditionalGeneration
+
 SITES = Sites(
     attention=r".*\.(SelfAttention|EncDecAttention)\.[qkvo]",
     query_value=r".*\.(SelfAttention|EncDecAttention)\.[qv]",
@@ -39,7 +41,7 @@ IGNORED = -100  # the label that torch's cross-entropy skips
 class ChronosT5:
     """A loaded Chronos-T5."""
 
-    def __init__(self, card: BackboneCard, pipeline: ChronosPipeline) -> None:
+    def __init__(self, card: ModelCard, pipeline: ChronosPipeline) -> None:
         self.card = card
         self.sites = SITES
         self._pipeline = pipeline
@@ -55,6 +57,8 @@ class ChronosT5:
         A head that has been given weights of its own takes the scale of the decoder's output into them: transformers
         scales only where head and embedding are one, and says so by one entry of the config.
         """
+        import torch
+
         net = self.net
         if net.lm_head.weight is not net.shared.weight and net.config.scale_decoder_outputs:
             with torch.no_grad():
@@ -75,6 +79,8 @@ class ChronosT5:
         emits it, and at another horizon it would be the first thing that an adapter learns. Of a longer horizon the
         native one is scored, because that is what one pass of the forecast draws.
         """
+        import torch
+
         check_window(self.card, context.shape[1])
         config = self._pipeline.model.config
         future = future[:, : config.prediction_length]
@@ -96,7 +102,6 @@ class ChronosT5:
         closed = config.use_eos_token and future.shape[1] == config.prediction_length
         return int((~future.isnan()).sum()) + (len(future) if closed else 0)
 
-    @torch.no_grad()
     def forecast(
         self,
         context: Float[Tensor, "batch context"],
@@ -108,8 +113,10 @@ class ChronosT5:
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
         """Quantiles of `samples` sample paths; a horizon beyond the native one is rolled out on the median path."""
+        import torch
+
         check_window(self.card, context.shape[1])
-        with _seeded(self.net.device, generator), _quiet():
+        with torch.no_grad(), _seeded(self.net.device, generator), _quiet():
             paths = self._pipeline.predict(context.cpu(), prediction_length=horizon, num_samples=samples)
         quantiles = torch.quantile(paths, torch.tensor(levels), dim=1)
         return quantiles.permute(1, 2, 0)
@@ -118,6 +125,8 @@ class ChronosT5:
 @contextlib.contextmanager
 def _seeded(device: torch.device, generator: torch.Generator) -> Iterator[None]:
     """Let `generator` decide what transformers draws from torch's global state, and put that state back."""
+    import torch
+
     seed = int(torch.randint(2**62, (), generator=generator))
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -128,6 +137,8 @@ def _seeded(device: torch.device, generator: torch.Generator) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hold back the library's logger: it warns on every batch of a long horizon, we say it once in the docs."""
+    from chronos.chronos import logger as chronos_logger  # named after its file, not its module
+
     level = chronos_logger.level
     chronos_logger.setLevel(logging.ERROR)
     try:
@@ -136,23 +147,35 @@ def _quiet() -> Iterator[None]:
         chronos_logger.setLevel(level)
 
 
-def load(name: str, location: str | Path, licence: str, revision: str | None) -> ChronosT5:
+def load(wanted: Wanted) -> ChronosT5:
     """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
+    from chronos import ChronosConfig, ChronosPipeline
+    from chronos.chronos import ChronosModel
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    from loracast.models.store import BAD_CONFIG, bad_config, open_network
+
+    location = wanted.weights
     # Not ChronosPipeline.from_pretrained: it keeps to itself which weights a file lacks, and those would be random.
-    opened = open_network(T5ForConditionalGeneration, T5Config, location, revision, FAMILY)
+    opened = open_network(T5ForConditionalGeneration, T5Config, location, wanted.revision, FAMILY.name)
     try:
         config = ChronosConfig(**opened.net.config.chronos_config)
         tokenizer = config.create_tokenizer()
     except BAD_CONFIG as error:
-        raise BackboneError(bad_config(location, FAMILY, error)) from error
+        raise BackboneError(bad_config(location, FAMILY.name, error)) from error
     if config.model_type != "seq2seq":
-        raise BackboneError(f"{location} is a causal Chronos; the family {FAMILY} is encoder-decoder only.")
+        raise BackboneError(f"{location} is a causal Chronos; the family {FAMILY.name} is encoder-decoder only.")
     pipeline = ChronosPipeline(tokenizer=tokenizer, model=ChronosModel(config, opened.net))
-    return ChronosT5(_card(name, pipeline, licence, opened.commit), pipeline)
+    return ChronosT5(_card(wanted.name, pipeline, wanted.licence, opened.commit), pipeline)
 
 
-def skeleton(name: str, sizes: Mapping[str, int], licence: str) -> ChronosT5:
+def skeleton(name: str, sizes: Mapping[str, Any], licence: str) -> ChronosT5:
     """The architecture without weights, on the meta device."""
+    import torch
+    from chronos import ChronosConfig, ChronosPipeline
+    from chronos.chronos import ChronosModel
+    from transformers import T5Config, T5ForConditionalGeneration
+
     chronos_config = ChronosConfig(
         tokenizer_class="MeanScaleUniformBins",
         tokenizer_kwargs={"low_limit": -15.0, "high_limit": 15.0},
@@ -176,14 +199,57 @@ def skeleton(name: str, sizes: Mapping[str, int], licence: str) -> ChronosT5:
     return ChronosT5(_card(name, pipeline, licence, None), pipeline)
 
 
-def _card(name: str, pipeline: ChronosPipeline, licence: str, revision: str | None) -> BackboneCard:
+def _card(name: str, pipeline: ChronosPipeline, licence: str, revision: str | None) -> ModelCard:
     net, config = pipeline.model.model, pipeline.model.config
-    return BackboneCard(
+    return ModelCard(
         name=name,
-        family=FAMILY,
+        family=FAMILY.name,
+        kind="pretrained",
         parameters=count_parameters(net),
         context=config.context_length,
         horizon=config.prediction_length,
         licence=licence,
         revision=revision,
     )
+
+
+def is_chronos(content: Mapping[str, Any], network: str) -> bool:
+    """Whether a config.json is that of a Chronos whose network is of the class `network`."""
+    return "chronos_config" in content and network in (content.get("architectures") or ())
+
+
+def _release(size: str, d_model: int, d_ff: int, layers: int, heads: int) -> Release:
+    # Ansari et al. (TMLR 2024), section 5.2: T5-efficient bodies with a vocabulary of 4096; heads are 64 wide.
+    sizes = {"d_model": d_model, "d_kv": 64, "d_ff": d_ff, "num_layers": layers, "num_heads": heads, "vocab_size": 4096}
+    return Release(f"amazon/chronos-t5-{size}", "Apache-2.0", sizes)
+
+
+FAMILY = Family(
+    name="chronos-t5",
+    kind="pretrained",
+    summary="a T5 that reads and writes mean-scaled values as tokens",
+    releases={
+        "chronos-t5-nano": Release(
+            PACKAGED / "chronos-t5-nano",
+            "Apache-2.0",
+            {
+                "d_model": 128,
+                "d_kv": 16,
+                "d_ff": 256,
+                "num_layers": 2,
+                "num_heads": 8,
+                "vocab_size": 2048,
+                "relative_attention_num_buckets": 128,
+            },
+        ),
+        "chronos-t5-tiny": _release("tiny", 256, 1024, 4, 4),
+        "chronos-t5-mini": _release("mini", 384, 1536, 4, 8),
+        "chronos-t5-small": _release("small", 512, 2048, 6, 8),
+        "chronos-t5-base": _release("base", 768, 3072, 12, 12),
+        "chronos-t5-large": _release("large", 1024, 4096, 24, 16),
+    },
+    load=load,
+    skeleton=skeleton,
+    owns=lambda content: is_chronos(content, "T5ForConditionalGeneration"),
+    packages=("chronos-forecasting", "torch", "transformers"),
+)

@@ -1,18 +1,21 @@
-"""Windows to quantiles, a batch at a time."""
+"""Windows to quantiles and to scores, a batch at a time: the same for every kind of model."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import WindowSet
-from loracast.models.base import Backbone, Rows
-from loracast.models.naive import Baseline
+from loracast.models.base import Model
+from loracast.scoring.sums import Sums, score_cells
 from loracast.spec import ForecastSpec
-from loracast.types import LEVELS, Forecast
+from loracast.types import LEVELS, Forecast, Rows
 
 Forecaster = Callable[[Float[np.ndarray, "window context"], WindowSet, slice], Forecast]
 """Contexts, the set that they are of, and which rows of it they are."""
@@ -28,13 +31,8 @@ class Batch:
     forecast: Forecast
 
 
-def fitted(baseline: Baseline) -> Forecaster:
-    """A forecast that is fitted to each window alone, as a forecaster."""
-    return lambda context, windows, _: baseline.forecast(context, windows.horizon, windows.season)
-
-
-def pretrained(backbone: Backbone, spec: ForecastSpec, *, context: int | None = None) -> Forecaster:
-    """A backbone, adapted or not, as a forecaster; every batch continues one seeded stream of draws.
+def forecaster(model: Model, spec: ForecastSpec, *, context: int | None = None) -> Forecaster:
+    """A model, adapted or not, as a forecaster; every batch continues one seeded stream of draws.
 
     `context` is how many of a window's last context steps it sees, all of them if not given.
     """
@@ -45,7 +43,7 @@ def pretrained(backbone: Backbone, spec: ForecastSpec, *, context: int | None = 
         # Of these rows alone: a set that sees less would be a new index of all windows, for every batch.
         skipped = 0 if steps is None else windows.context - steps
         known = rows_of(windows, rows)
-        quantiles = backbone.forecast(
+        quantiles = model.forecast(
             torch.from_numpy(context[:, skipped:]),
             windows.horizon,
             levels=LEVELS,
@@ -59,12 +57,13 @@ def pretrained(backbone: Backbone, spec: ForecastSpec, *, context: int | None = 
 
 
 def rows_of(windows: WindowSet, rows: slice) -> Rows:
-    """What a backbone may know of these windows besides their values."""
+    """What a model may know of these windows besides their values."""
     group = windows.numbers(rows)
     return Rows(
         torch.from_numpy(windows.starts(rows)),
         windows.step_seconds,
         None if group is None else torch.from_numpy(group),
+        windows.season,
     )
 
 
@@ -79,9 +78,57 @@ def forecast_batches(
 
 
 def forecast_windows(
-    backbone: Backbone, windows: WindowSet, spec: ForecastSpec | None = None, *, progress: bool = False
+    model: Model, windows: WindowSet, spec: ForecastSpec | None = None, *, progress: bool = False
 ) -> Forecast:
     """Forecast all of `windows` into memory: quantiles of shape (window, horizon, level)."""
     spec = spec or ForecastSpec()
-    parts = forecast_batches(pretrained(backbone, spec), windows, batch_size=spec.batch_size, progress=progress)
+    parts = forecast_batches(forecaster(model, spec), windows, batch_size=spec.batch_size, progress=progress)
     return Forecast(np.concatenate([part.forecast.quantiles for part in parts]))
+
+
+def score(
+    forecaster: Forecaster,
+    windows: WindowSet,
+    *,
+    batch_size: int,
+    label: str,
+    quantiles: Path | None = None,
+    progress: bool = True,
+) -> Sums:
+    """Forecast `windows` batch by batch and add up the scores.
+
+    `quantiles` takes a float32 .npy of shape (window, horizon, level), written through a memory map.
+    """
+    sums, signals = Sums(), signals_of(windows)
+    shape = (len(windows), windows.horizon, len(LEVELS))
+    store = None
+    if quantiles is not None:
+        store = np.lib.format.open_memmap(quantiles, mode="w+", dtype=np.float32, shape=shape)
+        _reserve(quantiles)
+    for batch in forecast_batches(forecaster, windows, batch_size=batch_size, label=label, progress=progress):
+        cells = score_cells(
+            batch.future,
+            batch.forecast,
+            batch.context,
+            patient=windows.patient[batch.rows],
+            signal=windows.signal[batch.rows],
+            signals=signals,
+        )
+        sums.add(cells)
+        if store is not None:
+            store[batch.rows] = batch.forecast.quantiles
+    if store is not None:
+        store.flush()
+    return sums
+
+
+def signals_of(windows: WindowSet) -> dict[str, Signal]:
+    """What is known of each signal, in the order of the windows' signal codes."""
+    return {name: signal_named(name, windows.units) for name in windows.signals}
+
+
+def _reserve(path: Path) -> None:
+    """Take the whole file's room on the disk now: a memory map that finds none later kills the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

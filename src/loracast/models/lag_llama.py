@@ -6,28 +6,28 @@ level and spread. What the window does not hold of that history is padded on the
 not observed, so outside level, spread and loss, but read as the number 0 by the lags that reach it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-import safetensors.torch
-import torch
-from huggingface_hub import constants
-from jaxtyping import Float
-from safetensors import SafetensorError
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from loracast.errors import BackboneError
 from loracast.files import file_digest, write_json, written
-from loracast.models.base import BackboneCard, Rows, Sites, check_window, count_parameters
-from loracast.models.hub import fetch, fill, read_config, read_tensors, refuse_other_weights, shapes_of
-from loracast.models.lightning import Inert, StoredTensor, read_checkpoint
-from loracast.models.nets.lag_llama import MODEL_TYPE, LagLlama, LagLlamaConfig
-from loracast.models.nets.lag_llama_sampler import sample_paths
-from loracast.models.nets.lag_llama_window import Window, teacher_forced, time_features
+from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.registry import PACKAGED, Family, Release, Wanted
+from loracast.types import Rows
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from loracast.models.nets.lag_llama import LagLlama
+    from loracast.models.nets.lag_llama_paths import Window
 
 CHECKPOINT = "lag-llama.ckpt"
 _SAVED = ("config.json", "model.safetensors")
@@ -62,7 +62,7 @@ class LagLlamaBackbone:
     thousand times the series is not forecast as exactly a thousand times the forecast.
     """
 
-    def __init__(self, card: BackboneCard, net: LagLlama) -> None:
+    def __init__(self, card: ModelCard, net: LagLlama) -> None:
         self._card = card
         self.net = net
         self.sites = SITES
@@ -71,7 +71,7 @@ class LagLlamaBackbone:
         self._told = False
 
     @property
-    def card(self) -> BackboneCard:
+    def card(self) -> ModelCard:
         """The card; its context is the longest lag and the tokens."""
         return dataclasses.replace(self._card, context=self.net.config.reach + self.context_tokens)
 
@@ -90,6 +90,10 @@ class LagLlamaBackbone:
         Scored are the context's tokens but the first, and the future; the mean is one over all observed steps of the
         batch. Raises BackboneError for a context that is too long, and without `rows` where the model reads the time.
         """
+        import torch
+
+        from loracast.models.nets.lag_llama_paths import teacher_forced
+
         window = self._window(context, future.shape[1], rows)
         future = future.to(window.values)
         seen = ~future.isnan()
@@ -102,7 +106,6 @@ class LagLlamaBackbone:
         own = context[:, max(0, context.shape[1] - self.context_tokens) + 1 :]
         return int((~own.isnan()).sum() + (~future.isnan()).sum())
 
-    @torch.no_grad()
     def forecast(
         self,
         context: Float[Tensor, "batch context"],
@@ -114,6 +117,10 @@ class LagLlamaBackbone:
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
         """Quantiles of `samples` paths, drawn step by step; any horizon. Raises as `loss`."""
+        import torch
+
+        from loracast.models.nets.lag_llama_paths import sample_paths
+
         window = self._window(context, horizon, rows)
         draws = torch.rand(len(context), samples, horizon, 2, generator=generator, device=generator.device)
         draws = draws.to(window.values)
@@ -124,6 +131,10 @@ class LagLlamaBackbone:
 
     def _window(self, context: Tensor, horizon: int, rows: Rows | None) -> Window:
         """The context with the history that the lags reach for, padded on the left."""
+        import torch
+
+        from loracast.models.nets.lag_llama_paths import Window
+
         config, steps = self.net.config, context.shape[1]
         check_window(self.card, steps)
         tokens = min(self.context_tokens, steps)
@@ -145,6 +156,8 @@ class LagLlamaBackbone:
 
     def _time(self, context: Tensor, tokens: int, horizon: int, rows: Rows | None) -> Tensor | None:
         """Time features of the tokens and of the steps that are fed back."""
+        from loracast.models.nets.lag_llama_paths import time_features
+
         if not self.net.config.time_feat:
             return None
         if rows is None or len(rows.start) != len(context):
@@ -159,36 +172,43 @@ class LagLlamaBackbone:
         return time_features(start, rows.step_seconds, tokens + horizon - 1).to(device)
 
 
-def load(name: str, location: str | Path, licence: str, revision: str | None) -> LagLlamaBackbone:
+def load(wanted: Wanted) -> LagLlamaBackbone:
     """Load from the Hub or its cache, from a folder, or from a `.ckpt` file; raises BackboneError.
 
     A folder holds config.json and model.safetensors, as `save_pretrained` writes them, or the published
     lag-llama.ckpt, which is imported without executing anything in it.
     """
-    commit = None
+    from loracast.models.hub import fetch
+
+    location, commit = wanted.weights, None
     if isinstance(location, Path) and location.is_file():
         content, tensors = _imported(location)
     elif isinstance(location, Path) and (location / _SAVED[0]).is_file():
         content, tensors = _saved(fetch(location, _SAVED, None).folder)
     else:
-        fetched = fetch(location, [CHECKPOINT], revision)
+        fetched = fetch(location, [CHECKPOINT], wanted.revision)
         commit = fetched.commit
         content, tensors = _imported(fetched.folder / CHECKPOINT)
     net = _built(content, tensors, location)
-    return LagLlamaBackbone(_card(name, net, licence, commit), net)
+    return LagLlamaBackbone(_card(wanted.name, net, wanted.licence, commit), net)
 
 
 def skeleton(name: str, sizes: Mapping[str, Any], licence: str) -> LagLlamaBackbone:
     """The architecture without weights, on the meta device; `sizes` are keys of `LagLlamaConfig` that differ."""
+    import torch
+
+    from loracast.models.nets.lag_llama import LagLlama, LagLlamaConfig
+
     with torch.device("meta"):
         net = LagLlama(dataclasses.replace(LagLlamaConfig(), **sizes))
     return LagLlamaBackbone(_card(name, net, licence, None), net)
 
 
-def _card(name: str, net: LagLlama, licence: str, revision: str | None) -> BackboneCard:
-    return BackboneCard(
+def _card(name: str, net: LagLlama, licence: str, revision: str | None) -> ModelCard:
+    return ModelCard(
         name=name,
-        family=MODEL_TYPE,
+        family=FAMILY.name,
+        kind="pretrained",
         parameters=count_parameters(net),
         context=net.config.reach + net.config.context_length,
         horizon=1,  # a pass forecasts one step
@@ -198,11 +218,18 @@ def _card(name: str, net: LagLlama, licence: str, revision: str | None) -> Backb
 
 
 def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from loracast.models.hub import read_config, read_tensors
+
     return read_config(folder), read_tensors(folder / _SAVED[1])
 
 
 def _built(content: Mapping[str, Any], tensors: Mapping[str, Tensor], location: str | Path) -> LagLlama:
     """The network of a config with its weights; raises BackboneError where they do not belong together."""
+    import torch
+
+    from loracast.models.hub import fill
+    from loracast.models.nets.lag_llama import LagLlama, LagLlamaConfig
+
     config = LagLlamaConfig.read(content, str(location))
     with torch.device("meta"):  # no random weights, so nothing is drawn from the caller's random state
         net = LagLlama(config)
@@ -216,6 +243,10 @@ def _imported(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     The cache is a folder beside huggingface_hub's, named after the file's SHA-256. Where it is damaged the checkpoint
     is imported anew, where it cannot be written again the next time.
     """
+    from huggingface_hub import constants
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     folder = Path(constants.HF_HOME) / "loracast" / "lag-llama" / file_digest(file)
     if folder.is_dir():
         with contextlib.suppress(BackboneError):
@@ -224,7 +255,7 @@ def _imported(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     with contextlib.suppress(OSError, SafetensorError), written(folder) as temporary:
         temporary.mkdir(parents=True)
         write_json(temporary / _SAVED[0], content)
-        safetensors.torch.save_file(tensors, temporary / _SAVED[1], metadata={"format": "pt"})
+        save_file(tensors, temporary / _SAVED[1], metadata={"format": "pt"})
     return content, tensors
 
 
@@ -233,6 +264,12 @@ def read_lag_llama(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Raises BackboneError for a file that `read_checkpoint` refuses, and for one that holds another model.
     """
+    import torch
+
+    from loracast.models.hub import refuse_other_weights, shapes_of
+    from loracast.models.lightning import Inert, StoredTensor, read_checkpoint
+    from loracast.models.nets.lag_llama import MODEL_TYPE, LagLlama, LagLlamaConfig
+
     checkpoint = read_checkpoint(file, [_STUDENT_T, _LIKELIHOOD])
     try:
         given = checkpoint["hyper_parameters"]["model_kwargs"]
@@ -258,3 +295,26 @@ def read_lag_llama(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         net = LagLlama(config)
     refuse_other_weights(file, shapes_of(net.state_dict()), shapes_of(found))
     return {"model_type": MODEL_TYPE, **content}, {name: tensor.read().float() for name, tensor in found.items()}
+
+
+NANO_LAGS = (*range(14), *range(15, 23, 2), 22, 23, 24)
+
+FAMILY = Family(
+    name="lag-llama",
+    kind="pretrained",
+    summary="a causal transformer over steps that carry lagged values and the clock",
+    releases={
+        "lag-llama-nano": Release(
+            PACKAGED / "lag-llama-nano",
+            "Apache-2.0",
+            {"n_layer": 4, "n_head": 6, "n_embd_per_head": 16, "context_length": 96, "lags_seq": NANO_LAGS},
+        ),
+        # Its published shape is what `LagLlamaConfig` has as defaults.
+        "lag-llama": Release("time-series-foundation-models/Lag-Llama", "Apache-2.0", {"n_layer": 8}),
+    },
+    load=load,
+    skeleton=skeleton,
+    owns=lambda content: "lags_seq" in content,
+    packages=("torch",),
+    checkpoint=CHECKPOINT,
+)

@@ -4,22 +4,25 @@ The network is our own (`nets/moirai.py`), with the published weights; this file
 variates of one sample, which patch size is taken, how the mixture becomes quantiles.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
-from loracast.models.base import BackboneCard, Rows, Sites, check_window, count_parameters
-from loracast.models.hub import fetch, fill, read_config, read_tensors
-from loracast.models.nets.likelihood import training_loss, variate_scores
-from loracast.models.nets.mixture import Mixture
-from loracast.models.nets.moirai import MoiraiConfig, MoiraiNet
-from loracast.models.nets.packing import Series, arrange, by_step, fixed_patch_size, pack, standardiser, tokens_of
+from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.registry import PACKAGED, Family, Release, Wanted
+from loracast.types import Rows
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from loracast.models.nets.moirai import MoiraiNet
+    from loracast.models.nets.packing import Series
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ class Moirai:
     (its last half, if that is less), forecast from those before.
     """
 
-    def __init__(self, card: BackboneCard, net: MoiraiNet) -> None:
+    def __init__(self, card: ModelCard, net: MoiraiNet) -> None:
         self.card = card
         self.sites = SITES
         self.net = net
@@ -71,6 +74,11 @@ class Moirai:
         is not trained would be forecast with all the same. As upstream, a row whose future nobody observed adds
         nothing to the sum and is counted among the rows.
         """
+        import torch
+
+        from loracast.models.nets.mixture import training_loss
+        from loracast.models.nets.packing import pack
+
         check_window(self.card, context.shape[1])
         series, _ = self._arranged(context, future, rows)
         losses = []
@@ -79,7 +87,6 @@ class Moirai:
             losses.append(training_loss(self.net(packed), packed))
         return torch.stack(losses).mean()
 
-    @torch.no_grad()
     def forecast(
         self,
         context: Float[Tensor, "batch context"],
@@ -94,10 +101,15 @@ class Moirai:
 
         Draws are made where `generator` lives, and only of the steps and of the components that are read.
         """
+        import torch
+
+        from loracast.models.nets.packing import standardiser
+
         check_window(self.card, context.shape[1])
         series, index = self._arranged(context, context.new_zeros((len(context), horizon)), rows)
-        raw = self._raw(series, self._chosen(series))
-        quantiles = self._quantiles(raw[series.present], levels, samples, generator)
+        with torch.no_grad():
+            raw = self._raw(series, self._chosen(series))
+            quantiles = self._quantiles(raw[series.present], levels, samples, generator)
         loc, scale = (x[series.present].cpu() for x in standardiser(series, scaling=self.net.settings.scaling))
         out = torch.empty_like(quantiles)
         out[index[series.present].cpu()] = loc[:, None, None] + scale[:, None, None] * quantiles
@@ -106,6 +118,10 @@ class Moirai:
     def _arranged(
         self, context: Tensor, future: Tensor, rows: Rows | None
     ) -> tuple[Series, Int[Tensor, "sample variate"]]:
+        import torch
+
+        from loracast.models.nets.packing import arrange
+
         device = self.net.mask_encoding.weight.device
         group = None if rows is None else rows.group
         return arrange(context.to(device, torch.float32), future.to(device, torch.float32), group)
@@ -116,6 +132,8 @@ class Moirai:
         A size fits if its tokens do, and if two patches of it or more are left of a context without its last steps:
         fewer were never met in pretraining, and a score on so little would be chance.
         """
+        from loracast.models.nets.packing import fixed_patch_size, tokens_of
+
         if self.patch_size is not None:
             return [self.patch_size]
         _, variates, context = series.past.shape
@@ -132,6 +150,11 @@ class Moirai:
 
     def _chosen(self, series: Series) -> Int[Tensor, " sample"]:
         """The patch size of each sample: of those that fit, the one that best forecasts the context's end."""
+        import torch
+
+        from loracast.models.nets.mixture import variate_scores
+        from loracast.models.nets.packing import pack
+
         fitting, settings = self._fitting(series), self.net.settings
         if len(fitting) == 1:
             return torch.full((len(series.past),), fitting[0], device=series.past.device)
@@ -145,6 +168,10 @@ class Moirai:
 
     def _raw(self, series: Series, chosen: Int[Tensor, " sample"]) -> Float[Tensor, "sample variate horizon number"]:
         """The mixture's numbers for every step of the horizon, each sample at its own patch size."""
+        import torch
+
+        from loracast.models.nets.packing import by_step, pack
+
         parts, order = [], []
         for patch in torch.unique(chosen).tolist():
             mine = (chosen == patch).nonzero()[:, 0]
@@ -161,6 +188,10 @@ class Moirai:
         generator: torch.Generator,
     ) -> Float[Tensor, "row horizon level"]:
         """Quantiles of standardised draws, a bounded number of draws at a time."""
+        import torch
+
+        from loracast.models.nets.mixture import Mixture
+
         wanted = torch.tensor(levels, device=generator.device)
         parts = []
         for some in raw.flatten(0, 1).split(max(1, _MOST_DRAWS // samples)):  # type: ignore[no-untyped-call]
@@ -174,44 +205,84 @@ def _held_out(series: Series) -> int:
     return min(series.horizon, series.past.shape[-1] // 2)
 
 
-def load(name: str, location: str | Path, licence: str, revision: str | None) -> Moirai:
+def load(wanted: Wanted) -> Moirai:
     """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
-    fetched = fetch(location, ("config.json", "model.safetensors"), revision)
+    import torch
+
+    from loracast.models.hub import fetch, fill, read_config, read_tensors
+    from loracast.models.nets.moirai import MoiraiConfig, MoiraiNet
+
+    fetched = fetch(wanted.weights, ("config.json", "model.safetensors"), wanted.revision)
     try:
         config = MoiraiConfig.read(read_config(fetched.folder))
     except BackboneError as error:
-        raise BackboneError(f"{location} cannot be loaded as a MOIRAI 1.x. {error}") from error
+        raise BackboneError(f"{wanted.weights} cannot be loaded as a MOIRAI 1.x. {error}") from error
     tensors = read_tensors(fetched.folder / "model.safetensors")
     with torch.device("meta"):
         net = MoiraiNet(config)
-    fill(net, tensors, location)
+    fill(net, tensors, wanted.weights)
     net.eval()
-    if "-NC-" in licence:
+    if "-NC-" in wanted.licence:
         logger.warning(
-            "The weights of %s are under %s: not for commercial use, nor is what is made of them.", name, licence
+            "The weights of %s are under %s: not for commercial use, nor is what is made of them.",
+            wanted.name,
+            wanted.licence,
         )
-    return Moirai(_card(name, net, licence, fetched.commit), net)
+    return Moirai(_card(wanted.name, net, wanted.licence, fetched.commit), net)
 
 
 def skeleton(name: str, sizes: Mapping[str, Any], licence: str) -> Moirai:
     """The architecture without weights, on the meta device."""
+    import torch
+
+    from loracast.models.nets.moirai import MoiraiConfig, MoiraiNet
+
     with torch.device("meta"):
         net = MoiraiNet(MoiraiConfig(**sizes))
     return Moirai(_card(name, net, licence, None), net)
 
 
-def _card(name: str, net: MoiraiNet, licence: str, revision: str | None) -> BackboneCard:
+def _card(name: str, net: MoiraiNet, licence: str, revision: str | None) -> ModelCard:
     settings = net.settings
     # The network has no bound of its own. Pretraining packed up to max_seq_len tokens and masked 15 to 50 % of them:
     # a quarter of that many tokens of the middle patch size for the horizon, the rest for the context.
     middle = sorted(settings.patch_sizes)[(len(settings.patch_sizes) - 1) // 2]
     ahead = settings.max_seq_len // 4
-    return BackboneCard(
+    return ModelCard(
         name=name,
-        family="moirai",
+        family=FAMILY.name,
+        kind="pretrained",
         parameters=count_parameters(net),
         context=(settings.max_seq_len - ahead) * middle,
         horizon=ahead * middle,
         licence=licence,
         revision=revision,
     )
+
+
+# Woo et al. (ICML 2024) in three sizes; both releases share them, as they share patch sizes and components.
+_SIZES = (("small", 384, 6), ("base", 768, 12), ("large", 1024, 24))
+
+FAMILY = Family(
+    name="moirai",
+    kind="pretrained",
+    summary="a masked encoder over patches of any number of variates, with a mixture for each step",
+    releases={
+        "moirai-nano": Release(
+            PACKAGED / "moirai-nano",
+            "Apache-2.0",
+            {"d_model": 128, "num_layers": 4, "patch_sizes": (4, 8, 16, 32), "max_seq_len": 256},
+        ),
+        **{
+            f"moirai-{release}-R-{size}": Release(
+                f"Salesforce/moirai-{release}-R-{size}", "CC-BY-NC-4.0", {"d_model": d_model, "num_layers": layers}
+            )
+            for release in ("1.0", "1.1")
+            for size, d_model, layers in _SIZES
+        },
+    },
+    load=load,
+    skeleton=skeleton,
+    owns=lambda content: "distr_output" in content and "patch_sizes" in content,
+    packages=("torch",),
+)

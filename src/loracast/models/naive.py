@@ -1,32 +1,71 @@
-"""The floor: forecasts that need no model, with the textbook's prediction intervals.
+"""The floor: forecasts that need no network, with the textbook's prediction intervals.
 
 Point forecasts and Gaussian intervals as in Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd
 edition), sections 5.2 and 5.5. Everything is estimated from the observed values of the context alone.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from loracast.errors import ConfigError, DataError
-from loracast.types import LEVELS, Forecast
+from loracast.models.base import ModelCard
+from loracast.models.registry import Family, Release, Wanted
+from loracast.types import LEVELS, Forecast, Kind, Rows
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Context = Float[np.ndarray, "window context"]
 Steps = Float[np.ndarray, "window horizon"]
+Levels = tuple[float, ...]
+Rule = Callable[[Context, int, int, Levels], Forecast]
+"""A context, a horizon and a season in steps, and levels, to a forecast of each window from itself alone."""
+
+FLOOR: tuple[str, ...] = ("last-value", "seasonal-naive", "context-mean")
+"""Names of what every comparison is held against."""
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """A naive forecast: what it says in one line, and (context, horizon, season) to a Forecast."""
+class RuleModel:
+    """A rule as a model: without a network, without chance, each window forecast from itself alone."""
 
-    summary: str
-    forecast: Callable[[Context, int, int], Forecast]
+    card: ModelCard
+    rule: Rule
+
+    @classmethod
+    def of(cls, wanted: Wanted, family: str, kind: Kind, rule: Rule) -> RuleModel:
+        """With the card of a model that takes any number of steps."""
+        return cls(ModelCard(wanted.name, family, kind, 0, None, None, wanted.licence), rule)
+
+    def forecast(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        levels: Levels,
+        samples: int,
+        generator: torch.Generator,
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "batch horizon level"]:
+        """The rule's quantiles: `samples` and `generator` are not used; of `rows` the season is, 1 without them.
+
+        Raises DataError for a context without an observed value, ConfigError for what is no horizon, season or level.
+        """
+        import torch
+
+        season = 1 if rows is None else rows.season
+        found = self.rule(context.detach().cpu().numpy(), horizon, season, levels)
+        return torch.from_numpy(found.quantiles)
 
 
-def last_value(context: Context, horizon: int, season: int = 1) -> Forecast:
+def last_value(context: Context, horizon: int, season: int = 1, levels: Levels = LEVELS) -> Forecast:
     """The last observed value, kept; the deviation at h steps from it is sigma * sqrt(h).
 
     h counts from the observation, not from the end of the context, so an old value is a less certain one. sigma² is
@@ -35,10 +74,10 @@ def last_value(context: Context, horizon: int, season: int = 1) -> Forecast:
     observed value nothing can be estimated and the interval has no width. `season` is not used.
     """
     del season
-    return _forecast(*_last(checked(context, horizon), horizon))
+    return _forecast(*_last(checked(context, horizon), horizon), levels)
 
 
-def seasonal_naive(context: Context, horizon: int, season: int) -> Forecast:
+def seasonal_naive(context: Context, horizon: int, season: int, levels: Levels = LEVELS) -> Forecast:
     """The most recent observed value at the same phase of the season; k cycles on, the deviation is sigma * sqrt(k).
 
     (The textbook writes k + 1 with k the full cycles in between.) sigma² is the mean squared change between observed
@@ -51,15 +90,15 @@ def seasonal_naive(context: Context, horizon: int, season: int) -> Forecast:
         raise ConfigError(f"season is {season} steps: give at least 1 (which is the last value).")
     values = checked(context, horizon)
     if season == 1:
-        return _forecast(*_last(values, horizon))
+        return _forecast(*_last(values, horizon), levels)
     point, deviation = _carried(values, horizon, season)
     deviation = np.where(np.isnan(deviation), np.sqrt(2) * _spread(values), deviation)
     fallback_point, fallback_deviation = _last(values, horizon)
     never = np.isnan(point)
-    return _forecast(np.where(never, fallback_point, point), np.where(never, fallback_deviation, deviation))
+    return _forecast(np.where(never, fallback_point, point), np.where(never, fallback_deviation, deviation), levels)
 
 
-def context_mean(context: Context, horizon: int, season: int = 1) -> Forecast:
+def context_mean(context: Context, horizon: int, season: int = 1, levels: Levels = LEVELS) -> Forecast:
     """The mean of the T observed values; the deviation is their standard deviation * sqrt(1 + 1/T) at every step.
 
     With one observed value the interval has no width. `season` is not used.
@@ -69,14 +108,7 @@ def context_mean(context: Context, horizon: int, season: int = 1) -> Forecast:
     observed = (~np.isnan(values)).sum(axis=1, keepdims=True)
     point = np.broadcast_to(np.nanmean(values, axis=1, keepdims=True), (len(values), horizon))
     deviation = np.broadcast_to(_spread(values) * np.sqrt(1 + 1 / observed), (len(values), horizon))
-    return _forecast(point, deviation)
-
-
-BASELINES: dict[str, Baseline] = {
-    "last-value": Baseline("the last observed value, kept", last_value),
-    "seasonal-naive": Baseline("the last observed value at the same phase of the season", seasonal_naive),
-    "context-mean": Baseline("the mean of the context", context_mean),
-}
+    return _forecast(point, deviation, levels)
 
 
 def checked(context: Context, horizon: int) -> Context:
@@ -136,6 +168,35 @@ def _spread(values: Context) -> Float[np.ndarray, "window 1"]:
     return np.asarray(np.sqrt(np.nansum(np.square(centred), axis=1, keepdims=True) / np.maximum(observed - 1, 1)))
 
 
-def _forecast(point: Steps, deviation: Steps) -> Forecast:
+def check_levels(levels: Levels) -> None:
+    """Raise ConfigError for levels that are none: each is the share of what may come that lies below a quantile."""
+    wrong = [level for level in levels if not 0 < level < 1]
+    if wrong or not levels:
+        raise ConfigError(f"levels are {levels}: give at least one, each above 0 and below 1.")
+
+
+def _forecast(point: Steps, deviation: Steps, levels: Levels) -> Forecast:
     """Gaussian quantiles around the point forecast."""
-    return Forecast((point[..., None] + deviation[..., None] * stats.norm.ppf(LEVELS)).astype(np.float32))
+    from scipy.special import ndtri  # when it is needed: listing models takes half as long without it
+
+    check_levels(levels)
+    quantiles = point[..., None] + deviation[..., None] * ndtri(np.array(levels))
+    return Forecast(quantiles.astype(np.float32), levels)
+
+
+_RULES: dict[str, Rule] = dict(zip(FLOOR, (last_value, seasonal_naive, context_mean), strict=True))
+
+
+def load(wanted: Wanted) -> RuleModel:
+    """The rule of that name."""
+    return RuleModel.of(wanted, FAMILY.name, FAMILY.kind, _RULES[wanted.name])
+
+
+FAMILY = Family(
+    name="naive",
+    kind="naive",
+    summary="the last value, the last season or the mean of the context",
+    releases={name: Release(None, "Apache-2.0", {}) for name in _RULES},
+    load=load,
+    packages=("numpy", "scipy"),
+)

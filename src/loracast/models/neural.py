@@ -1,53 +1,198 @@
-"""N-BEATS, N-HiTS and TFT, built by neuralforecast and trained from scratch on the windows of every other arm.
+"""N-BEATS, N-HiTS and TFT, built by neuralforecast to be trained from scratch on the windows of every other arm.
 
 The three have about the same number of trained numbers, that of the N-HiTS which arXiv 2409.11302 compares with (some
 700,000). They read one signal of one window, and give the same nine quantiles as everyone.
+
+neuralforecast's own `fit` takes its validation from the end of each series, which here would be the future of the
+training patients. So nothing of it is used but the networks and their loss.
 """
+
+from __future__ import annotations
 
 import logging
 import os
 import random
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.torch
-import torch
 from jaxtyping import Float
-from torch import nn
 
-from loracast.data.windows import Windows, WindowSet
-from loracast.errors import ConfigError
-from loracast.files import read_json, write_json, written
-from loracast.models.extra import needed
-from loracast.models.naive import checked
-from loracast.models.scratch import (
-    copied,
-    put_back,
-    scaled,
-    train_from_scratch,
-    trained_numbers,
-    untouched_randomness,
-)
-from loracast.spec import ScratchSpec
-from loracast.training import Curve
-from loracast.types import LEVELS, Forecast
+from loracast.errors import BackboneError, ConfigError
+from loracast.files import write_json, written
+from loracast.models.base import ModelCard, needed
+from loracast.models.naive import Context, Levels, checked
+from loracast.models.registry import Family, Release, Wanted
+from loracast.types import LEVELS, Rows
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 DROPOUT = 0.1
 """Of N-HiTS and TFT, as in the N-HiTS of arXiv 2311.04770; neuralforecast's N-BEATS has none."""
 
+FLAT = 1e-6
+"""A context whose deviation is below this share of its mean is constant up to rounding."""
+
 
 @dataclass(frozen=True)
-class Network:
-    """A network: what it is in one line, its class in `neuralforecast.models`, and (context, horizon) to its sizes."""
+class Scaled:
+    """Contexts as a network reads them: gaps filled, centred and scaled, with what undoes that.
 
-    summary: str
-    model: str
-    sizes: Callable[[int, int], dict[str, Any]]
+    `values` and `mask` have shape (window, context, 1), the mask is 0 where nothing was observed; `location` and
+    `scale` have shape (window, 1, 1).
+    """
+
+    values: Float[Tensor, "window context 1"]
+    mask: Float[Tensor, "window context 1"]
+    location: Float[Tensor, "window 1 1"]
+    scale: Float[Tensor, "window 1 1"]
+
+    def network_input(self) -> dict[str, Tensor | None]:
+        """The batch that a network of neuralforecast expects."""
+        covariates = dict.fromkeys(("futr_exog", "hist_exog", "stat_exog"))
+        return {"insample_y": self.values, "insample_mask": self.mask, **covariates}
+
+
+def scaled(context: Context, device: torch.device) -> Scaled:
+    """Fill gaps with the last observed value, the first one before it, and standardize each window.
+
+    Mean and deviation are those of the observed values, as in neuralforecast's "standard" scaler. That one divides a
+    constant context by its rounding error, which makes the targets of the window millions; here it is centred only. A
+    context without an observed value is all zeros.
+    """
+    import torch
+
+    observed = ~np.isnan(context)
+    values = np.where(observed.any(axis=1, keepdims=True), context.astype(np.float64), 0.0)
+    at = np.maximum.accumulate(np.where(observed, np.arange(values.shape[1]), -1), axis=1)
+    at = np.maximum(at, observed.argmax(axis=1, keepdims=True))
+    mean = np.nanmean(values, axis=1, keepdims=True)
+    deviation = np.nanstd(values, axis=1, keepdims=True)
+    scale = np.where(deviation > FLAT * np.abs(mean), deviation, 1.0)
+    filled = (np.take_along_axis(values, at, axis=1) - mean) / scale
+    parts = (filled, observed, mean, scale)
+    return Scaled(*(torch.tensor(part[..., None], dtype=torch.float32, device=device) for part in parts))
+
+
+class NeuralNetwork:
+    """A network of neuralforecast for windows of one context and one horizon."""
+
+    def __init__(self, card: ModelCard, net: nn.Module, context: int, horizon: int, model: str) -> None:
+        self.card = card
+        self.net = net
+        self._context = context
+        self._horizon = horizon
+        self._model = model
+
+    def save(self, folder: Path) -> None:
+        """Write config.json and model.safetensors, each whole or not at all."""
+        from safetensors.torch import save_file
+
+        content = {
+            "network": self._model,
+            "context": self._context,
+            "horizon": self._horizon,
+            "levels": list(LEVELS),
+            "sizes": _SIZES[self._model](self._context, self._horizon),
+        }
+        tensors = {name: p.detach().to("cpu", copy=True).contiguous() for name, p in trained_numbers(self.net).items()}
+        with written(folder / "model.safetensors") as temporary:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+        write_json(folder / "config.json", content)
+
+    def loss(
+        self,
+        context: Float[Tensor, "batch context"],
+        future: Float[Tensor, "batch horizon"],
+        rows: Rows | None = None,
+    ) -> Tensor:
+        """Sum of the pinball losses at the nine levels, in units of each window's scale, mean over the observed steps.
+
+        A target after a context that nobody observed has no scale, and is not scored. Raises ConfigError for windows
+        of other lengths.
+        """
+        import torch
+
+        self._check_lengths(context.shape[1], future.shape[1])
+        quantile_loss: Any = self.net.loss
+        device = next(self.net.parameters()).device
+        inputs = scaled(context.detach().cpu().numpy(), device)
+        scored = self._scored(context, future).to(device)[..., None]
+        target = future.to(device, torch.float32)[..., None].nan_to_num(nan=0.0)
+        forecast = quantile_loss.domain_map(self.net(inputs.network_input()))
+        loss: Tensor = quantile_loss(
+            y=(target - inputs.location) / inputs.scale, y_hat=forecast, mask=scored.to(torch.float32)
+        )
+        return loss
+
+    def counted(self, context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> int:
+        """How many steps the loss of such a batch is the mean over."""
+        return int(self._scored(context, future).sum())
+
+    def _scored(self, context: Tensor, future: Tensor) -> Tensor:
+        return ~future.isnan() & ~context.isnan().all(dim=1, keepdim=True).to(future.device)
+
+    def forecast(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        levels: Levels,
+        samples: int,
+        generator: torch.Generator,
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "batch horizon level"]:
+        """The network's nine quantiles, put in order, without chance: `samples`, `generator` and `rows` are not used.
+
+        Levels between the nine are interpolated linearly. Raises ConfigError for levels beyond the outermost, 0.1 and
+        0.9, and for windows of other lengths than the network has; DataError for a context without an observed value.
+        """
+        import torch
+
+        self._check_lengths(context.shape[1], horizon)
+        place = _places(levels)
+        with torch.no_grad():
+            inputs = scaled(checked(context.detach().cpu().numpy(), horizon), next(self.net.parameters()).device)
+            quantiles = self.net(inputs.network_input()) * inputs.scale + inputs.location
+            quantiles = quantiles.sort(dim=-1).values.float().cpu()
+        below = torch.tensor([int(at) for at in place])
+        share = torch.tensor([at - int(at) for at in place])
+        found: Tensor = quantiles[..., below]
+        if share.any():
+            above = quantiles[..., (below + 1).clamp_max(len(LEVELS) - 1)]
+            found = torch.where(share > 0, torch.lerp(found, above, share), found)
+        return found
+
+    def _check_lengths(self, context: int, horizon: int) -> None:
+        if (context, horizon) != (self._context, self._horizon):
+            raise ConfigError(
+                f"{self.card.name} is a network for windows of {self._context} + {self._horizon} steps and is given "
+                f"{context} + {horizon}. Cut windows of its lengths, or train one on these."
+            )
+
+
+def _places(levels: Levels) -> list[float]:
+    """Where levels lie among the nine, counted from the lowest; whole for the nine themselves."""
+    beyond = [level for level in levels if not LEVELS[0] <= level <= LEVELS[-1]]
+    if beyond or not levels:
+        raise ConfigError(
+            f"A network trained at the levels {LEVELS} forecasts none of {beyond or levels}. Ask for levels between "
+            f"{LEVELS[0]} and {LEVELS[-1]}."
+        )
+    return [
+        float(LEVELS.index(level)) if level in LEVELS else float(np.interp(level, LEVELS, range(len(LEVELS))))
+        for level in levels
+    ]
+
+
+def trained_numbers(net: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training moves, by name; the levels that a loss carries are not among them."""
+    return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
 
 
 def _nbeats(context: int, horizon: int) -> dict[str, Any]:
@@ -89,130 +234,86 @@ def _halves_to_one(steps: int, stacks: int = 4) -> list[int]:
     return [int(most ** (1 - stack / (stacks - 1)) + 1e-9) for stack in range(stacks)]
 
 
-NETWORKS: dict[str, Network] = {
-    "nbeats": Network("N-BEATS (generic), trained from scratch", "NBEATS", _nbeats),
-    "nhits": Network("N-HiTS, trained from scratch", "NHITS", _nhits),
-    "tft": Network("Temporal Fusion Transformer, trained from scratch", "TFT", _tft),
-}
+_SIZES: dict[str, Callable[[int, int], dict[str, Any]]] = {"nbeats": _nbeats, "nhits": _nhits, "tft": _tft}
+"""A context and a horizon to the sizes of each network."""
+
+_CLASSES = {"nbeats": "NBEATS", "nhits": "NHITS", "tft": "TFT"}
+"""Their names in `neuralforecast.models`."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained network as a forecaster of windows with its context and horizon."""
-
-    name: str
-    context: int
-    horizon: int
-    net: nn.Module
-
-    @torch.no_grad()
-    def __call__(self, context: Float[np.ndarray, "window context"], windows: WindowSet, rows: slice) -> Forecast:
-        """Nine ascending quantiles; raises ConfigError for windows of other lengths, DataError for empty contexts."""
-        del rows
-        asked = (context.shape[1], windows.horizon)
-        if asked != (self.context, self.horizon):
-            raise ConfigError(
-                f"{self.name} was trained on windows of {self.context} + {self.horizon} steps and is given "
-                f"{asked[0]} + {asked[1]}. Cut windows of its lengths, or train it on these."
-            )
-        inputs = scaled(checked(context, self.horizon), next(self.net.parameters()).device)
-        quantiles = self.net(inputs.network_input()) * inputs.scale + inputs.location
-        return Forecast(quantiles.sort(dim=-1).values.float().cpu().numpy())
-
-    def save(self, folder: Path) -> None:
-        """Write config.json and model.safetensors, each whole or not at all."""
-        sizes = NETWORKS[self.name].sizes(self.context, self.horizon)
-        known = {"network": self.name, "context": self.context, "horizon": self.horizon}
-        with written(folder / "model.safetensors") as temporary:
-            safetensors.torch.save_file(copied(trained_numbers(self.net)), temporary, metadata={"format": "pt"})
-        write_json(folder / "config.json", {**known, "levels": list(LEVELS), "sizes": sizes})
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A network after training: its curve, how many numbers were trained, and its forecasts."""
-
-    curve: Curve
-    parameters: int
-    forecaster: Trained
-
-    def save(self, folder: Path) -> None:
-        """Save what `load_network` rebuilds the forecaster from."""
-        self.forecaster.save(folder)
-
-
-def fit_network(
-    name: str,
-    windows: Windows,
-    spec: ScratchSpec,
-    folder: Path,
-    *,
-    seed: int,
-    resume: bool = False,
-    progress: bool = True,
-    after_checkpoint: Callable[[], None] | None = None,
-) -> Fitted:
-    """Train the network `name` on the training windows, early-stopped on the validation windows.
-
-    Same seed, same numbers (on a CPU to the bit). `folder` takes checkpoints, of which `resume` continues the last and
-    whose removal is the caller's; `after_checkpoint` is called after each and may raise to stop. Raises ConfigError
-    for an unknown name or without `loracast[baselines]`, TrainingError for a loss that is not finite.
-    """
-    if not resume:
-        for checkpoint in folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
-    context, horizon = windows.meta["context"], windows.meta["horizon"]
-    net = build(name, context, horizon, seed=seed)
-    curve = train_from_scratch(
-        net,
-        windows,
-        spec,
-        folder,
-        seed=seed,
-        label=f"{name} s{seed}",
-        resume=resume,
-        progress=progress,
-        after_checkpoint=after_checkpoint,
-    )
-    count = sum(parameter.numel() for parameter in trained_numbers(net).values())
-    return Fitted(curve, count, Trained(name, context, horizon, net))
-
-
-def load_network(folder: Path) -> Trained:
-    """The forecaster that `Fitted.save` wrote; raises ConfigError where there is none."""
-    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
-        raise ConfigError(f"No network in {folder}: give a folder with config.json and model.safetensors.")
-    known = read_json(folder / "config.json")
-    net = build(known["network"], known["context"], known["horizon"], seed=0, sizes=known["sizes"])
-    put_back(net, safetensors.torch.load_file(folder / "model.safetensors"))
-    return Trained(known["network"], known["context"], known["horizon"], net.eval())
-
-
-def build(name: str, context: int, horizon: int, *, seed: int, sizes: dict[str, Any] | None = None) -> nn.Module:
-    """The untrained network, on the GPU if there is one; `sizes` replaces those of the table.
+def build(model: str, context: int, horizon: int, *, seed: int, sizes: Mapping[str, Any] | None = None) -> nn.Module:
+    """The untrained network, on the CPU and ready to forecast; `sizes` replaces those of the table.
 
     Its input is scaled by us (see `scaled`), so it gets no scaler.
     """
-    if name not in NETWORKS:
-        raise ConfigError(f"There is no network {name!r}. Networks: {', '.join(NETWORKS)}.")
-    chosen = NETWORKS[name].sizes(context, horizon) if sizes is None else sizes
+    chosen = _SIZES[model](context, horizon) if sizes is None else sizes
     with _unseeded():
-        model = getattr(needed("neuralforecast.models"), NETWORKS[name].model)
+        kind = getattr(needed("neuralforecast.models"), _CLASSES[model])
         loss = needed("neuralforecast.losses.pytorch").MQLoss(quantiles=list(LEVELS))
-        net: nn.Module = model(
+        net: nn.Module = kind(
             h=horizon, input_size=context, loss=loss, scaler_type="identity", random_seed=seed, **chosen
         )
-    return net.to("cuda" if torch.cuda.is_available() else "cpu")
+    return net.eval()
+
+
+def load(wanted: Wanted) -> NeuralNetwork:
+    """An untrained network, or the trained one of a folder that `save` wrote.
+
+    Raises ConfigError without lengths to build it for and without `loracast[baselines]`, BackboneError for a folder
+    that holds no such network, whole.
+    """
+    if isinstance(wanted.location, Path):
+        return _loaded(wanted, wanted.location)
+    if wanted.context is None or wanted.horizon is None:
+        raise ConfigError(
+            f"{wanted.name} is built for windows of one length. Give context and horizon, in steps, or the folder of a "
+            "trained one."
+        )
+    net = build(wanted.name, wanted.context, wanted.horizon, seed=wanted.seed)
+    return _with_card(wanted, net, wanted.context, wanted.horizon, wanted.name)
+
+
+def _loaded(wanted: Wanted, folder: Path) -> NeuralNetwork:
+    import torch
+
+    from loracast.models.hub import fetch, read_config, read_tensors, refuse_other_weights, shapes_of
+    from loracast.models.store import BAD_CONFIG, bad_config
+
+    fetch(folder, ("config.json", "model.safetensors"), None)
+    content = read_config(folder)
+    try:
+        model, context, horizon = str(content["network"]), int(content["context"]), int(content["horizon"])
+        if content["levels"] != list(LEVELS):
+            raise ValueError(f"its levels are {content['levels']}, not {list(LEVELS)}")
+        if set(content["sizes"]) != set(_SIZES[model](context, horizon)):  # neuralforecast takes any other for its own
+            raise ValueError(f"its sizes are {', '.join(content['sizes'])}, not those of {model}")
+        net = build(model, context, horizon, seed=0, sizes=content["sizes"])
+    except BAD_CONFIG as error:
+        raise BackboneError(bad_config(folder, FAMILY.name, error)) from error
+    trained, tensors = trained_numbers(net), read_tensors(folder / "model.safetensors")
+    refuse_other_weights(folder, shapes_of(trained), shapes_of(tensors))
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(tensors[name])
+    return _with_card(wanted, net, context, horizon, model)
+
+
+def _with_card(wanted: Wanted, net: nn.Module, context: int, horizon: int, model: str) -> NeuralNetwork:
+    count = sum(parameter.numel() for parameter in trained_numbers(net).values())
+    card = ModelCard(wanted.name, FAMILY.name, FAMILY.kind, count, context, horizon, wanted.licence)
+    return NeuralNetwork(card, net, context, horizon, model)
 
 
 @contextmanager
 def _unseeded() -> Iterator[None]:
     """Undo what neuralforecast does to the process: its import draws, and a network seeds everything and logs that."""
+    import torch
+
     numpy_state, python_state, environment = np.random.get_state(), random.getstate(), dict(os.environ)
     level = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
-        with untouched_randomness():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
         logging.disable(level)
@@ -222,3 +323,14 @@ def _unseeded() -> Iterator[None]:
             os.environ.pop(name, None)
             if name in environment:
                 os.environ[name] = environment[name]
+
+
+FAMILY = Family(
+    name="neural",
+    kind="network",
+    summary="N-BEATS (generic), N-HiTS and the Temporal Fusion Transformer of neuralforecast, trained from scratch",
+    releases={name: Release(None, "Apache-2.0", {}) for name in _CLASSES},
+    load=load,
+    owns=lambda content: content.get("network") in _CLASSES,
+    packages=("neuralforecast", "torch"),
+)

@@ -1,172 +1,271 @@
-"""The table of backbones: where each lives, how large it is, who may use it."""
+"""Every model by name: what each family says of itself, read from its own file and from installed packages.
 
+A family is one file of this room with a `FAMILY` at its end, and one line in `_FILES`. From outside it is a package
+with an entry point of the group `loracast.models` that names a `Family`. Nothing here knows a family by name, and
+listing loads neither torch nor any of their libraries.
+"""
+
+import functools
 import importlib
+import importlib.metadata
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
-from loracast.errors import BackboneError
+from loracast.errors import BackboneError, ConfigError
+from loracast.types import Kind
 
 if TYPE_CHECKING:
-    from loracast.models.base import Backbone
+    from loracast.models.base import Backbone, Model
 
 PACKAGED = Path(__file__).parent / "weights"
+GROUP = "loracast.models"
+"""The group of entry points by which other packages bring a family."""
+
+_FILES = ("naive", "statistical", "neural", "chronos_t5", "chronos_bolt", "chronos2", "moirai", "lag_llama")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One released size of a family.
+class Release:
+    """One model of a family: where its weights are, who may use it, and what builds it without them.
 
-    `module` holds `load(name, location, licence, revision)` and `skeleton(name, sizes, licence)`; `location` is a
-    repository of the Hub or a packaged folder; `sizes` are what the architecture needs to be built without its weights.
+    `location` is a repository of the Hub or a packaged folder, None for what has no weights.
     """
 
-    module: str
-    location: str | Path
+    location: str | Path | None
     licence: str
     sizes: Mapping[str, Any]
 
+
+@dataclass(frozen=True)
+class Wanted:
+    """The model that a family is to load; a folder that a caller named is its `location`.
+
+    `context` and `horizon` are in steps; they and the seed matter to what is built here from random numbers, and the
+    `revision` to what lies on the Hub.
+    """
+
+    name: str
+    location: str | Path | None
+    licence: str
+    revision: str | None = None
+    context: int | None = None
+    horizon: int | None = None
+    seed: int = 0
+
     @property
-    def family(self) -> str:
-        """Name of the family, as its file is called."""
-        return self.module.rsplit(".", 1)[-1].replace("_", "-")
+    def weights(self) -> str | Path:
+        """Where the weights are; raises BackboneError for a release that has none."""
+        if self.location is None:
+            raise BackboneError(f"{self.name} has no weights to load. Name a model on the Hub, or a folder.")
+        return self.location
 
 
-def _chronos_t5(size: str, d_model: int, d_ff: int, layers: int, heads: int) -> Entry:
-    # Ansari et al. (TMLR 2024), section 5.2: T5-efficient bodies with a vocabulary of 4096; heads are 64 wide.
-    sizes = {"d_model": d_model, "d_kv": 64, "d_ff": d_ff, "num_layers": layers, "num_heads": heads, "vocab_size": 4096}
-    return Entry("loracast.models.chronos_t5", f"amazon/chronos-t5-{size}", "Apache-2.0", sizes)
+@dataclass(frozen=True)
+class Family:
+    """What a family of models says of itself.
+
+    `releases` are its models by short name. `skeleton` takes a name, sizes and a licence, and builds a backbone without
+    weights on torch's meta device. `owns` says whether a config.json is that of one of its saved models; `checkpoint`
+    is the name of the file that its publisher has in place of one. `packages` are the distributions whose versions
+    decide its numbers.
+    """
+
+    name: str
+    kind: Kind
+    summary: str
+    releases: Mapping[str, Release]
+    load: "Callable[[Wanted], Model]"
+    skeleton: "Callable[[str, Mapping[str, Any], str], Backbone] | None" = None
+    owns: Callable[[Mapping[str, Any]], bool] | None = None
+    packages: tuple[str, ...] = ()
+    checkpoint: str | None = None
 
 
-def _chronos_bolt(size: str, d_model: int, d_ff: int, layers: int, heads: int) -> Entry:
-    # The published config.json; encoder and decoder are equally deep.
-    sizes = {"d_model": d_model, "d_kv": 64, "d_ff": d_ff, "num_layers": layers, "num_heads": heads, "vocab_size": 2}
-    return Entry("loracast.models.chronos_bolt", f"amazon/chronos-bolt-{size}", "Apache-2.0", sizes)
+class Listed(NamedTuple):
+    """A model of the table: its short name, its family and its release."""
+
+    name: str
+    family: Family
+    release: Release
 
 
-def _moirai(release: str, size: str, d_model: int, layers: int) -> Entry:
-    # Woo et al. (ICML 2024) in three sizes; both releases share them, as they share patch sizes and components.
-    location = f"Salesforce/moirai-{release}-R-{size}"
-    return Entry("loracast.models.moirai", location, "CC-BY-NC-4.0", {"d_model": d_model, "num_layers": layers})
+@functools.cache
+def families() -> dict[str, Family]:
+    """Every family by name, loracast's own first; raises ConfigError, with its package, for one that is none."""
+    own = [importlib.import_module(f"loracast.models.{file}").FAMILY for file in _FILES]
+    found: dict[str, Family] = {family.name: family for family in own}
+    taken = {name for family in own for name in family.releases}
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        family = _brought(entry)
+        for clash in [family.name] if family.name in found else sorted(taken & set(family.releases)):
+            raise _refused(entry, f"the name {clash!r} is taken")
+        found[family.name] = family
+        taken |= set(family.releases)
+    return found
 
 
-NANO_LAGS = (*range(14), *range(15, 23, 2), 22, 23, 24)
-_MOIRAI_SIZES = (("small", 384, 6), ("base", 768, 12), ("large", 1024, 24))
+def _brought(entry: importlib.metadata.EntryPoint) -> Family:
+    """The family that an entry point names."""
+    try:
+        family = entry.load()
+    except Exception as error:  # whatever a package of others does when it is imported
+        raise _refused(entry, f"it cannot be loaded ({type(error).__name__}: {error})") from error
+    if not isinstance(family, Family):
+        raise _refused(entry, f"it is {family!r}, no Family of loracast.models.registry")
+    if family.kind not in get_args(Kind):
+        raise _refused(entry, f"its kind is {family.kind!r}, none of {', '.join(get_args(Kind))}")
+    return family
 
-BACKBONES: dict[str, Entry] = {
-    "chronos-t5-nano": Entry(
-        "loracast.models.chronos_t5",
-        PACKAGED / "chronos-t5-nano",
-        "Apache-2.0",
-        {
-            "d_model": 128,
-            "d_kv": 16,
-            "d_ff": 256,
-            "num_layers": 2,
-            "num_heads": 8,
-            "vocab_size": 2048,
-            "relative_attention_num_buckets": 128,
-        },
-    ),
-    "moirai-nano": Entry(
-        "loracast.models.moirai",
-        PACKAGED / "moirai-nano",
-        "Apache-2.0",
-        {"d_model": 128, "num_layers": 4, "patch_sizes": (4, 8, 16, 32), "max_seq_len": 256},
-    ),
-    "lag-llama-nano": Entry(
-        "loracast.models.lag_llama",
-        PACKAGED / "lag-llama-nano",
-        "Apache-2.0",
-        {"n_layer": 4, "n_head": 6, "n_embd_per_head": 16, "context_length": 96, "lags_seq": NANO_LAGS},
-    ),
-    "chronos-t5-tiny": _chronos_t5("tiny", 256, 1024, 4, 4),
-    "chronos-t5-mini": _chronos_t5("mini", 384, 1536, 4, 8),
-    "chronos-t5-small": _chronos_t5("small", 512, 2048, 6, 8),
-    "chronos-t5-base": _chronos_t5("base", 768, 3072, 12, 12),
-    "chronos-t5-large": _chronos_t5("large", 1024, 4096, 24, 16),
-    "chronos-bolt-tiny": _chronos_bolt("tiny", 256, 1024, 4, 4),
-    "chronos-bolt-mini": _chronos_bolt("mini", 384, 1536, 4, 8),
-    "chronos-bolt-small": _chronos_bolt("small", 512, 2048, 6, 8),
-    "chronos-bolt-base": _chronos_bolt("base", 768, 3072, 12, 12),
-    "chronos-2": Entry(
-        "loracast.models.chronos2",
-        "amazon/chronos-2",
-        "Apache-2.0",
-        # The published config.json, as the technical report (arXiv 2510.15821) sizes it: 120 million parameters.
-        {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "vocab_size": 2},
-    ),
-    # Its published shape is what `LagLlamaConfig` has as defaults.
-    "lag-llama": Entry(
-        "loracast.models.lag_llama", "time-series-foundation-models/Lag-Llama", "Apache-2.0", {"n_layer": 8}
-    ),
-    **{
-        f"moirai-{release}-R-{size}": _moirai(release, size, d_model, layers)
-        for release in ("1.0", "1.1")
-        for size, d_model, layers in _MOIRAI_SIZES
-    },
-}
 
-# What the `architectures` and `chronos_config` of a folder's config.json say of its family.
-_FOLDERS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
-    (
-        lambda c: "chronos_config" in c and "T5ForConditionalGeneration" in (c.get("architectures") or ()),
-        "loracast.models.chronos_t5",
-    ),
-    (
-        lambda c: "chronos_config" in c and "ChronosBoltModelForForecasting" in (c.get("architectures") or ()),
-        "loracast.models.chronos_bolt",
-    ),
-    (
-        lambda c: "chronos_config" in c and "Chronos2Model" in (c.get("architectures") or ()),
-        "loracast.models.chronos2",
-    ),
-    (lambda c: "lags_seq" in c, "loracast.models.lag_llama"),
-    (lambda c: "distr_output" in c and "patch_sizes" in c, "loracast.models.moirai"),
-)
+def _refused(entry: importlib.metadata.EntryPoint, why: str) -> ConfigError:
+    package = entry.dist.name if entry.dist is not None else "an installed package"
+    return ConfigError(
+        f"The family of models {entry.name!r} ({entry.value}) of {package} is refused: {why}. Mend the package, or "
+        "uninstall it."
+    )
+
+
+def models() -> dict[str, tuple[Family, Release]]:
+    """Every known model by its short name."""
+    return {name: (family, release) for family in families().values() for name, release in family.releases.items()}
+
+
+def backbones() -> dict[str, tuple[Family, Release]]:
+    """The pretrained ones among them."""
+    return {name: found for name, found in models().items() if found[0].kind == "pretrained"}
+
+
+def listed(name: str) -> Listed | None:
+    """The model of the table that is called so, by its short name or its name on the Hub."""
+    found = ((short, *entry) for short, entry in models().items() if name in (short, entry[1].location))
+    return next((Listed(*one) for one in found), None)
+
+
+def is_listed(name: str) -> bool:
+    """Whether a model is in the table."""
+    return listed(name) is not None
+
+
+def kind_of(name: str) -> Kind:
+    """What kind of model a name means; what is not in the table, a folder say, is taken for a pretrained one."""
+    found = listed(name)
+    return "pretrained" if found is None else found.family.kind
+
+
+def is_here(name: str) -> bool:
+    """Whether loading a model would download nothing; asks nobody."""
+    found = listed(name)
+    if found is None or found.release.location is None:
+        return True
+    location = found.release.location
+    if isinstance(location, Path):
+        return location.is_dir()
+    from loracast.models.hub import is_cached
+
+    return is_cached(location)
+
+
+def backbones_here() -> list[str]:
+    """Names of the backbones whose weights are packaged, or in the Hub's cache."""
+    return [name for name in backbones() if is_here(name)]
+
+
+def load_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    context: int | None = None,
+    horizon: int | None = None,
+    seed: int = 0,
+) -> "Model":
+    """Load a model by its short name, its name on the Hub, or a folder that holds one.
+
+    A network that is trained here is built for windows of `context` and `horizon` steps, from random numbers that
+    `seed` decides; the other kinds have no use for the three. `revision` pins a commit, tag or branch of the Hub. With
+    HF_HUB_OFFLINE=1 only the cache is read. Raises BackboneError where the name is unknown or the weights cannot be
+    had, ConfigError where a length or a library is missing, with what to do next.
+    """
+    family, wanted = _found(name, revision, "model")
+    return family.load(replace(wanted, context=context, horizon=horizon, seed=seed))
 
 
 def load_backbone(name: str, *, revision: str | None = None) -> "Backbone":
-    """Load a backbone by its short name, its name on the Hub, or a folder that holds one.
-
-    `revision` pins a commit, tag or branch of the Hub. With HF_HUB_OFFLINE=1 only the cache is read. Raises
-    BackboneError where the name is unknown or the weights cannot be had, with what to do next.
-    """
-    found = _listed(name)
-    if found is not None:
-        short, entry = found
-        if revision is not None and isinstance(entry.location, Path):
-            raise BackboneError(f"{short} ships with loracast and has no revisions; leave {revision!r} out.")
-        return _module(entry.module).load(short, entry.location, entry.licence, revision)  # type: ignore[no-any-return]
-    folder = Path(name)
-    if folder.is_dir() or (folder.suffix == ".ckpt" and folder.is_file()):
-        return _module(_family_of(folder)).load(folder.name, folder, _licence_of(folder), None)  # type: ignore[no-any-return]
-    raise BackboneError(
-        f"No backbone {name!r}: it is neither a known name nor a folder. Known: {', '.join(BACKBONES)} "
-        "(or their names on the Hub, such as amazon/chronos-t5-tiny)."
-    )
+    """Load a pretrained model as `load_model` does; raises BackboneError for one that was never pretrained."""
+    family, wanted = _found(name, revision, "backbone")
+    if family.kind != "pretrained":
+        raise BackboneError(
+            f"{wanted.name} is no backbone but a {family.kind} model: there is nothing pretrained to adapt. Load it "
+            f"with load_model. Backbones: {', '.join(backbones())}."
+        )
+    return cast("Backbone", family.load(wanted))
 
 
 def skeleton(name: str) -> "Backbone":
     """A released architecture without its weights, on torch's meta device: for counting, offline and at no cost.
 
-    Raises BackboneError for a name that is not in the table.
+    Raises BackboneError for a name that is not in the table, and for a model that has no architecture.
     """
-    found = _listed(name)
-    if found is None:
-        raise BackboneError(f"No built-in sizes for {name!r}. Known: {', '.join(BACKBONES)}.")
-    short, entry = found
-    return _module(entry.module).skeleton(short, entry.sizes, entry.licence)  # type: ignore[no-any-return]
+    found = listed(name)
+    if found is None or found.family.skeleton is None:
+        built = {family.name for family in families().values() if family.skeleton is not None}
+        known = [short for short, (family, _) in models().items() if family.name in built]
+        raise BackboneError(f"No built-in sizes for {name!r}. Known: {', '.join(known)}.")
+    return found.family.skeleton(found.name, found.release.sizes, found.release.licence)
 
 
-def _listed(name: str) -> tuple[str, Entry] | None:
-    """The short name and the entry of a backbone in the table, by its short name or its name on the Hub."""
-    return next(((short, entry) for short, entry in BACKBONES.items() if name in (short, entry.location)), None)
+def _found(name: str, revision: str | None, what: str) -> tuple[Family, Wanted]:
+    """Whose model a name or a folder is, and what is to be loaded; `what` the caller asks for, in a word."""
+    found = listed(name)
+    if found is not None:
+        short, family, release = found
+        if revision is not None and not isinstance(release.location, str):
+            raise BackboneError(f"{short} ships with loracast and has no revisions; leave {revision!r} out.")
+        return family, Wanted(short, release.location, release.licence, revision)
+    folder = Path(name)
+    if folder.is_dir() or (folder.is_file() and folder.suffix in _checkpoints()):
+        if revision is not None:
+            raise BackboneError(f"{name} is a folder of yours and has no revisions; leave {revision!r} out.")
+        return _family_of(folder), Wanted(folder.name, folder, licence_of(folder))
+    known = [
+        f"{kind}: {', '.join(names)}"
+        for kind in (get_args(Kind) if what == "model" else ("pretrained",))
+        if (names := [name for name, (family, _) in models().items() if family.kind == kind])
+    ]
+    raise BackboneError(
+        f"No {what} {name!r}: it is neither a known name nor a folder. Known: {'; '.join(known)} (or their names on "
+        "the Hub, such as amazon/chronos-t5-tiny)."
+    )
 
 
-def _licence_of(folder: Path) -> str:
+def _checkpoints() -> dict[str, Family]:
+    """The families that publish a checkpoint of their own, by the ending of its name."""
+    return {Path(f.checkpoint).suffix: f for f in families().values() if f.checkpoint is not None}
+
+
+def _family_of(folder: Path) -> Family:
+    """Whose model a folder, or a checkpoint, is."""
+    from loracast.models.hub import read_config
+
+    if folder.is_file():
+        return _checkpoints()[folder.suffix]
+    if not (folder / "config.json").is_file():
+        for family in _checkpoints().values():
+            if (folder / str(family.checkpoint)).is_file():
+                return family
+    content = read_config(folder)
+    for family in families().values():
+        if family.owns is not None and family.owns(content):
+            return family
+    raise BackboneError(
+        f"{folder} holds a {content.get('architectures') or 'model of unknown architecture'}, which no family of "
+        f"loracast reads. Families: {', '.join(f.name for f in families().values() if f.owns is not None)}."
+    )
+
+
+def licence_of(folder: Path) -> str:
     """The licence that a model card beside the weights states in its head, spelt as in the table if it stands there."""
     card = (folder if folder.is_dir() else folder.parent) / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
@@ -174,24 +273,5 @@ def _licence_of(folder: Path) -> str:
     stated = re.search(r"^license:[ \t]*['\"]?([\w.+-]+)", head, re.MULTILINE)
     if stated is None:
         return "not stated in its folder"
-    known = {entry.licence.lower(): entry.licence for entry in BACKBONES.values()}
+    known = {release.licence.lower(): release.licence for _, release in models().values()}
     return known.get(stated[1].lower(), stated[1])
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(name)
-
-
-def _family_of(folder: Path) -> str:
-    from loracast.models.hub import read_config
-
-    if folder.is_file() or ((folder / "lag-llama.ckpt").is_file() and not (folder / "config.json").is_file()):
-        return "loracast.models.lag_llama"  # the one family that is published as a checkpoint
-    content = read_config(folder)
-    for fits, module in _FOLDERS:
-        if fits(content):
-            return module
-    raise BackboneError(
-        f"{folder} holds a {content.get('architectures') or 'model of unknown architecture'}, which no family of "
-        f"loracast reads. Families: {', '.join(sorted({e.family for e in BACKBONES.values()}))}."
-    )

@@ -1,17 +1,21 @@
-"""A network of `transformers` from its folder, strictly: the weights of its config and no others.
+"""A network and its folder: one of `transformers` read strictly, the weights of its config and no others; ours written.
 
 `from_pretrained` makes up what a file lacks, drops what it has beyond its config and, for some classes, tells neither.
 Here names and shapes are compared before a single number is read.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
 
 from loracast.errors import BackboneError
+from loracast.files import write_json, written
 from loracast.models.hub import fetch, read_config, read_shapes, refuse_other_weights
 
 WEIGHTS = "model.safetensors"
@@ -105,3 +109,12 @@ def bad_config(location: str | Path, family: str, error: Exception) -> str:
         f"{location} cannot be loaded as a {family}: {str(error) or type(error).__name__}. Its config.json lacks an "
         "entry or has an impossible one; save or download the model again."
     )
+
+
+def save_network(net: nn.Module, config: Mapping[str, Any], folder: str | Path) -> None:
+    """Write config.json and model.safetensors of a network of ours, each whole or not at all."""
+    folder = Path(folder)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    with written(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    write_json(folder / "config.json", config)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loracast.errors import BackboneError
-from loracast.models.nets.saved import save_network
+from loracast.models.store import save_network
 
 MODEL_TYPE = "lag-llama"
 SCALINGS = ("robust", "std", "mean", None)

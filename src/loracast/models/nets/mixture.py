@@ -1,7 +1,8 @@
 """The predictive distribution of MOIRAI: a mixture of four families, per step (Woo et al., ICML 2024, section 3.2.3).
 
-A network gives raw numbers; a family maps them to its parameters, scores a value and draws one. All of it is in
-the standardised space of a series: whoever holds loc and scale maps values and densities back.
+A network gives raw numbers; a family maps them to its parameters, scores a value and draws one. All of that is in
+the standardised space of a series. The functions at the end say how well a mixture foretold what came, in the units of
+the series.
 """
 
 import math
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from loracast.errors import BackboneError
+from loracast.models.nets.packing import Packed
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 _MOST_EVENTS = 1e18
@@ -262,3 +264,40 @@ def _replace(
     if len(entry):
         theirs = {name: parameter[entry] for name, parameter in p.items()}
         values[entry, sample] = family.draw(values[entry, sample], theirs, generator)
+
+
+def log_density(
+    mixture: Mixture,
+    values: Float[Tensor, "sample token step"],
+    loc: Float[Tensor, "sample token"],
+    scale: Float[Tensor, "sample token"],
+) -> Float[Tensor, "sample token step"]:
+    """Logarithm of the density of values in their own units; that of a series 1000 times as large is ln 1000 lower."""
+    standard = (values - loc[..., None]) / scale[..., None]
+    return mixture.log_density(standard) - scale.log()[..., None]
+
+
+def variate_scores(mixture: Mixture, packed: Packed) -> Float[Tensor, "sample variate"]:
+    """Mean negative log-density of each variate's observed horizon; 0 for a variate that has none.
+
+    `mixture` is that of the horizon's tokens, as the network gives it by default.
+    """
+    horizon = slice(packed.past, None)
+    scored = packed.observed[:, horizon] & packed.forecast[:, horizon, None]
+    # A value that nobody observed is neither scored nor lets a gradient overflow: loc stands in for it.
+    loc, scale = packed.loc[:, horizon], packed.scale[:, horizon]
+    values = torch.where(scored, packed.values[:, horizon], loc[..., None])
+    density = torch.where(scored, log_density(mixture, values, loc, scale), 0.0)
+    total, count = (x.reshape(len(x), packed.variates, -1).sum(dim=2) for x in (density, scored))
+    scores: Tensor = -total / count.clamp_min(1)
+    return scores
+
+
+def training_loss(mixture: Mixture, packed: Packed) -> Tensor:
+    """Mean of the variates' scores over a whole batch.
+
+    As upstream, a variate without an observed horizon adds nothing to the sum but is counted; an absent one is not.
+    """
+    asked = packed.forecast[:, packed.past :].reshape(len(packed.forecast), packed.variates, -1).any(dim=2)
+    loss: Tensor = variate_scores(mixture, packed).sum() / asked.sum().clamp_min(1)
+    return loss

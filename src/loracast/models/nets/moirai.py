@@ -19,7 +19,7 @@ from torch.nn import functional
 from loracast.errors import BackboneError
 from loracast.models.nets.mixture import PUBLISHED, Family, Mixture, read_families, write_families
 from loracast.models.nets.packing import Packed
-from loracast.models.nets.saved import save_network
+from loracast.models.store import save_network
 
 HEAD_WIDTH = 64
 _ROTATED = HEAD_WIDTH // 2
