@@ -12,9 +12,11 @@ from transformers import T5ForConditionalGeneration, set_seed
 
 from loracast.errors import AdapterError, BackboneError
 from loracast.models.registry import load_backbone
-from loracast.spec import ArmSpec
 from loracast.tuning.adapter import base_digest, load_adapter, read_card, save_adapter
-from loracast.tuning.methods import Attached, attach, quiet_peft
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.tuning.method import Attached, quiet_peft
+from loracast.tuning.methods import method_named
 from loracast.types import LEVELS
 from tests.conftest import save_backbone
 
@@ -24,7 +26,7 @@ def trained(tiny: Path, method: str) -> tuple[Attached, str]:
     backbone = load_backbone(str(tiny))
     base = base_digest(backbone)
     set_seed(0)
-    attached = attach(backbone, ArmSpec(backbone=str(tiny), method=method))
+    attached = attach(backbone, method_named(method)())
     with torch.no_grad():
         for parameter in attached.trainable.values():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -33,7 +35,8 @@ def trained(tiny: Path, method: str) -> tuple[Attached, str]:
 
 def saved(tiny: Path, method: str, folder: Path) -> Attached:
     attached, base = trained(tiny, method)
-    save_adapter(attached, folder, base=base, facts={"seed": 0, "signals": {"map": "mmHg"}})
+    arm = ArmSpec(model=str(tiny), method=method)
+    save_adapter(attached, arm, folder, base=base, facts={"seed": 0, "signals": {"map": "mmHg"}})
     return attached
 
 
@@ -47,7 +50,7 @@ def forecast(backbone) -> torch.Tensor:
 def test_a_loaded_adapter_forecasts_what_the_saved_one_did(tiny, tmp_path, method):
     attached = saved(tiny, method, tmp_path / "adapter")
     loaded = load_adapter(tmp_path / "adapter", backbone=str(tiny))
-    assert torch.equal(forecast(loaded), forecast(attached.backbone))
+    assert torch.equal(forecast(loaded), forecast(attached.model))
     assert not torch.equal(forecast(loaded), forecast(load_backbone(str(tiny))))
     assert not loaded.net.training
 
@@ -60,14 +63,14 @@ def test_plain_peft_opens_it_on_the_plain_network(tiny, tmp_path):
     ids = torch.randint(2, 64, (2, 20), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         one = plain(input_ids=ids, decoder_input_ids=ids).logits
-        other = attached.backbone.net(input_ids=ids, decoder_input_ids=ids).logits
+        other = attached.model.net(input_ids=ids, decoder_input_ids=ids).logits
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_plain_transformers_opens_a_whole_network(tiny, tmp_path):
     attached = saved(tiny, "full", tmp_path / "adapter")
     plain = T5ForConditionalGeneration.from_pretrained(str(tmp_path / "adapter"))
-    for name, parameter in attached.backbone.net.named_parameters():
+    for name, parameter in attached.model.net.named_parameters():
         assert torch.equal(plain.get_parameter(name), parameter), name
 
 
@@ -78,7 +81,7 @@ def test_no_file_of_it_names_a_path_of_this_machine(tiny, tmp_path, method):
         content = file.read_bytes()
         for secret in (str(tiny), str(tiny.parent), str(tmp_path), str(Path.home())):
             assert secret.encode() not in content, (file.name, secret)
-    assert read_card(tmp_path / "adapter")["arm"]["backbone"] == "tiny-t5"
+    assert read_card(tmp_path / "adapter")["arm"]["model"] == "tiny-t5"
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -141,7 +144,7 @@ def test_a_missing_tensor_is_refused_not_made_up(tiny, tmp_path):
 def test_the_card_says_what_it_belongs_to_and_what_was_trained(tiny, tmp_path):
     attached = saved(tiny, "lora", tmp_path / "adapter")
     card = json.loads((tmp_path / "adapter" / "loracast.json").read_text())
-    assert card["format"] == 1
+    assert card["format"] == 2
     assert card["base_sha256"] == base_digest(load_backbone(str(tiny)))
     assert card["trainable_parameters"] == attached.trainable_parameters
     assert card["signals"] == {"map": "mmHg"}
@@ -157,7 +160,7 @@ def test_a_failed_save_leaves_the_adapter_that_stood_there(tiny, tmp_path, monke
 
     monkeypatch.setattr(attached.peft, "save_pretrained", full)
     with pytest.raises(OSError, match="No space left"):
-        save_adapter(attached, tmp_path / "adapter", base=base, facts={})
+        save_adapter(attached, ArmSpec(model="tiny-t5", method="lora"), tmp_path / "adapter", base=base, facts={})
     for file in Path(kept).iterdir():
         assert file.read_bytes() == (tmp_path / "adapter" / file.name).read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"adapter", "kept"}

@@ -6,8 +6,12 @@ trains some of the backbone's own weights (head, bitfit) as those weights, `trai
 beside them says what it belongs to. No path of this machine and no identifier of a patient is in it.
 """
 
+from __future__ import annotations
+
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +20,22 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from peft.tuners.ln_tuning.layer import LNTuningLayer
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from loracast.errors import AdapterError
 from loracast.files import read_json, write_json, written
-from loracast.models.base import Backbone
-from loracast.models.registry import BACKBONES, load_backbone
-from loracast.spec import ArmSpec, parse
-from loracast.tuning.methods import Attached, attach, free_sites, quiet_peft
+from loracast.models.base import Backbone, Network
+from loracast.models.registry import backbones, is_listed, load_backbone
+from loracast.spec import parse
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.method import Attached, Method, PeftMethod, quiet_peft
+from loracast.tuning.sites import modules_at, with_own_weights
+from loracast.types import Rows
 
 CARD = "loracast.json"
 TRAINED = "trained.safetensors"
-_NEEDED = ("format", "backbone", "revision", "base_sha256", "arm")
+FORMAT = 2
+_NEEDED = ("format", "model", "revision", "base_sha256", "arm")
 
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -40,56 +48,62 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def base_digest(backbone: Backbone) -> str:
+def base_digest(model: Network) -> str:
     """What tells a base from another: the digest of its weights before any method is attached."""
-    return tensor_digest(dict(backbone.net.named_parameters()))
+    return tensor_digest(dict(model.net.named_parameters()))
 
 
-def save_adapter(attached: Attached, folder: Path, *, base: str, facts: Mapping[str, Any]) -> None:
+def save_adapter(attached: Attached, arm: ArmSpec, folder: Path, *, base: str, facts: Mapping[str, Any]) -> None:
     """Save what was trained to `folder`, whole or not at all.
 
-    `base` is `base_digest` of the backbone as it was loaded, `facts` what the card adds: window, signals, data
-    licence and fingerprint, scores.
+    `base` is `base_digest` of the model as it was loaded, `facts` what the card adds: window, signals, data licence
+    and fingerprint, scores.
     """
-    card = attached.backbone.card
+    card = attached.model.card
     content = {
-        "format": 1,
-        "backbone": card.name,
+        "format": FORMAT,
+        "model": card.name,
         "family": card.family,
         "revision": card.revision,
         "base_sha256": base,
         "base_licence": card.licence,
         # A folder's name without its path, which tells of this machine and means nothing on another.
-        "arm": attached.spec.model_copy(update={"backbone": card.name}).model_dump(mode="json"),
+        "arm": arm.as_json() | {"model": card.name},
         "trainable_parameters": attached.trainable_parameters,
         **facts,
     }
     with written(folder) as temporary:
         temporary.mkdir(parents=True)
         if attached.is_whole:
-            _save_whole(attached.backbone, temporary, "every weight tuned by loracast")
+            _save_whole(attached.network, temporary, "every weight tuned by loracast")
         elif attached.peft is None:
             trained = {name: p.detach().to("cpu", copy=True) for name, p in attached.trainable.items()}
             safetensors.torch.save_file(trained, temporary / TRAINED)
         else:
-            hub = BACKBONES[card.name].location if card.name in BACKBONES else card.name
-            config = attached.peft.peft_config["default"]
-            # PEFT would store the path that the base was loaded from: of no use elsewhere, telling of this machine.
-            config.base_model_name_or_path = hub if isinstance(hub, str) else f"loracast/{card.name}"
-            config.revision = card.revision
-            if attached.schedule is not None:
-                # The ranks that were taken away are zeros among the kept; the pattern may be of a later step than they.
-                config.rank_pattern = None
-            # Asked to find out by itself, PEFT would look the base up on the Hub.
-            attached.peft.save_pretrained(temporary, save_embedding_layers=False)
-            (temporary / "README.md").unlink(missing_ok=True)
+            _save_peft(attached, attached.peft, temporary)
         write_json(temporary / CARD, content)
 
 
-def _save_whole(backbone: Backbone, folder: Path, what: str) -> None:
+def _save_peft(attached: Attached, wrapper: PeftModel, folder: Path) -> None:
+    """Write PEFT's two files, of which the first names the base."""
+    card, config = attached.model.card, wrapper.peft_config["default"]
+    known = backbones().get(card.name)
+    hub = known[1].location if known else card.name
+    # PEFT would store the path that the base was loaded from: of no use elsewhere, telling of this machine.
+    config.base_model_name_or_path = hub if isinstance(hub, str) else f"loracast/{card.name}"
+    config.revision = card.revision
+    if attached.schedule is not None:
+        # The ranks that were taken away are zeros among the kept; the pattern may be of a later step than they.
+        config.rank_pattern = None
+    # Asked to find out by itself, PEFT would look the base up on the Hub.
+    wrapper.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def _save_whole(model: Network, folder: Path, what: str) -> None:
     """Save the network as a backbone of its own, which stays under the licence of its base."""
-    card = backbone.card
-    backbone.save(folder)
+    card = model.card
+    model.save(folder)
     stated = "" if " " in card.licence else f"license: {card.licence.lower()}\n"
     head = f"---\n{stated}base_model: {card.name}\n---\n"
     (folder / "README.md").write_text(f"{head}\n{card.name}, {what}.\n", encoding="utf-8")
@@ -100,9 +114,9 @@ def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None =
 
     Its forecasts are those of the adapter up to rounding. Raises AdapterError as `load_adapter` does.
     """
-    base, model = _loaded(Path(folder), backbone)
-    if model is not None:
-        _fold(base.net, model)
+    base, wrapper = _loaded(Path(folder), backbone)
+    if wrapper is not None:
+        _fold(base, wrapper, str(read_card(Path(folder))["arm"]["method"]))
     with written(Path(out)) as temporary:
         temporary.mkdir(parents=True)
         _save_whole(base, temporary, "with an adapter of loracast folded into its weights")
@@ -110,15 +124,26 @@ def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None =
     return Path(out)
 
 
-def _fold(net: nn.Module, model: PeftModel) -> None:
-    """Turn an adapted network into a plain one, in place."""
+def _fold(base: Backbone, wrapper: PeftModel, method: str) -> None:
+    """Turn an adapted network into a plain one, in place; raises AdapterError where PEFT cannot, or does it wrong."""
+    net, before = base.net, window_losses(base)
     norms = {name: module for name, module in net.named_modules() if isinstance(module, LNTuningLayer)}
     for name, module in norms.items():
         # By hand: PEFT looks for the norm's `weight`, and not every family calls its scale so.
         net.set_submodule(name, module.ln_tuning_layers["default"])
-    if not norms:
-        with quiet_peft():
-            model.merge_and_unload()
+    instead = "Use the adapter as it is, with the base."
+    try:
+        if not norms:
+            with quiet_peft():
+                wrapper.merge_and_unload()
+    except Exception as error:  # any class: not every tuner of PEFT can be folded into weights
+        raise AdapterError(f"PEFT cannot fold {method!r} into the weights ({error}). {instead}") from error
+    after = window_losses(base)
+    if not torch.allclose(before, after, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise AdapterError(
+            f"Folded into the weights, {method!r} forecasts otherwise (loss {after.mean():.6g}, not "
+            f"{before.mean():.6g}). {instead}"
+        )
 
 
 def read_card(folder: Path, *, facts: Sequence[str] = ()) -> dict[str, Any]:
@@ -131,10 +156,11 @@ def read_card(folder: Path, *, facts: Sequence[str] = ()) -> dict[str, Any]:
         card: dict[str, Any] = read_json(folder / CARD)
     except ValueError as error:
         raise AdapterError(f"{folder / CARD} is not JSON ({error}). Copy the adapter again, or adapt anew.") from error
-    needed = [*_NEEDED, *facts]
-    lacks = [key for key in needed if key not in card] if isinstance(card, dict) else needed
-    if lacks or card["format"] != 1:
-        fault = f"lacks {', '.join(lacks)}" if lacks else f"has format {card['format']}, which is not 1"
+    found = card.get("format") if isinstance(card, dict) else None
+    lacks = [key for key in (*_NEEDED, *facts) if not isinstance(card, dict) or key not in card]
+    if lacks or found != FORMAT:
+        other = found is not None and found != FORMAT
+        fault = f"has format {found}, which is not {FORMAT}" if other else f"lacks {', '.join(lacks)}"
         raise AdapterError(f"{folder / CARD} {fault}: it is of another version of loracast, or damaged. Adapt anew.")
     return card
 
@@ -154,48 +180,56 @@ def _loaded(folder: Path, backbone: str | None) -> tuple[Backbone, PeftModel | N
     card = read_card(folder)
     if card.get("merged"):
         return load_backbone(str(folder)), None
-    name = backbone or str(card["backbone"])
-    if backbone is None and name not in BACKBONES and not Path(name).is_dir():
+    name = backbone or str(card["model"])
+    if backbone is None and not is_listed(name) and not Path(name).is_dir():
         raise AdapterError(
             f"The adapter {folder.name} was trained on {name}, a folder that does not come with loracast. Say where it "
             "is (backbone=..., --backbone)."
         )
-    base = load_backbone(name, revision=card["revision"] if name in BACKBONES else None)
+    base = load_backbone(name, revision=card["revision"] if is_listed(name) else None)
     found = base_digest(base)
     if found != card["base_sha256"]:
         raise AdapterError(
-            f"The adapter {folder.name} was trained on {card['backbone']} (weights {card['base_sha256'][:12]}…), but "
+            f"The adapter {folder.name} was trained on {card['model']} (weights {card['base_sha256'][:12]}…), but "
             f"{name} holds other weights ({found[:12]}…). Give the base it was trained on with --backbone."
         )
-    model = None
+    return base, put_back(base, folder, parse(ArmSpec, card["arm"], "The adapter's card").method)
+
+
+def put_back(base: Backbone, folder: Path, method: Method) -> PeftModel | None:
+    """Put what an adapter's folder holds on `base`, in place; returns PEFT's wrapper where there is one.
+
+    `method` is what it was trained with. Raises AdapterError where the folder lacks a weight, or holds others.
+    """
+    wrapper = None
     if (folder / "adapter_config.json").is_file():
-        model = _put_on(base, folder, card)
+        wrapper = _put_peft(base, folder, method)
     elif (folder / TRAINED).is_file():
-        _fill_trained(base, folder, card)
+        _fill_trained(base, folder, method)
     else:
-        trained = load_backbone(str(folder))
-        base.net.load_state_dict(trained.net.state_dict())
+        base.net.load_state_dict(load_backbone(str(folder)).net.state_dict())
     base.net.eval()
-    return base, model
+    return wrapper
 
 
-def _put_on(base: Backbone, folder: Path, card: Mapping[str, Any]) -> PeftModel:
+def _put_peft(base: Backbone, folder: Path, method: Method) -> PeftModel:
     """Load PEFT's files onto `base`; it would look for a missing file on the Hub, and make up a missing tensor."""
     file = folder / "adapter_model.safetensors"
     saved = set(_tensors(file))
-    free_sites(base, parse(ArmSpec, card["arm"], "The adapter's card"))
+    if isinstance(method, PeftMethod):
+        with_own_weights(base, modules_at(base, method.pattern(base)))
     with quiet_peft():
-        model = PeftModel.from_pretrained(base.net, str(folder))
-    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+        wrapper = PeftModel.from_pretrained(base.net, str(folder))
+    wanted = set(get_peft_model_state_dict(wrapper, save_embedding_layers=False))
     _refuse_other_tensors(file, "adapter_config.json", saved, wanted)
-    return model
+    return wrapper
 
 
-def _fill_trained(base: Backbone, folder: Path, card: Mapping[str, Any]) -> None:
+def _fill_trained(base: Backbone, folder: Path, method: Method) -> None:
     """Put the weights of the base that an adapter has tuned in the place of its own."""
     file = folder / TRAINED
     saved = _tensors(file)
-    trainable = attach(base, parse(ArmSpec, card["arm"], "The adapter's card")).trainable
+    trainable = method.put_on(base).trainable
     _refuse_other_tensors(file, CARD, set(saved), set(trainable))
     with torch.no_grad():
         for name, parameter in trainable.items():
@@ -216,3 +250,39 @@ def _refuse_other_tensors(file: Path, promise: str, saved: set[str], wanted: set
             f"{file} does not hold what {promise} promises: {len(wanted - saved)} tensors are missing and "
             f"{len(saved - wanted)} are not its own. Copy the adapter again, or adapt anew."
         )
+
+
+WINDOWS, CONTEXT, HORIZON = 3, 32, 8
+
+
+def window_losses(model: Network, *, grad: bool = False) -> Tensor:
+    """The model's own loss on each of three random walks, shape (3,), float32 on the CPU.
+
+    Whatever changes a forecast changes them; unlike a forecast they need no draws.
+    """
+    card = model.card
+    context = CONTEXT if card.kind == "pretrained" else card.context or CONTEXT
+    context, horizon = min(context, card.context or context), min(HORIZON, card.horizon or HORIZON)
+    generator = torch.Generator().manual_seed(0)
+    walks = 80 + torch.randn(WINDOWS, context + horizon, generator=generator).cumsum(dim=1)
+    rows = Rows(torch.full((1,), 1_700_000_000), 3600)
+    with torch.set_grad_enabled(grad), _quiet():
+        losses = [model.loss(walk[None, :context], walk[None, context:], rows) for walk in walks]
+    return torch.stack(losses).float().cpu()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what a family notes about short contexts: these windows are not the caller's."""
+    logger = logging.getLogger("loracast.models")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two such losses are one up to rounding in float32; never where they are not finite."""
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -1,140 +1,130 @@
 """What can be adapted and what a method would train on it: counted from built-in sizes, offline."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
 
 from loracast.errors import LoracastError
 from loracast.models.base import Backbone
 from loracast.models.hub import is_cached
-from loracast.models.registry import BACKBONES, Entry, load_backbone, skeleton
-from loracast.spec import ArmSpec
-from loracast.tuning.methods import METHODS, attach
+from loracast.models.registry import backbones, is_listed, load_backbone, skeleton
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.tuning.method import Method
+from loracast.tuning.methods import methods
+from loracast.tuning.other import PREFIX, peft_names
 
 
 def catalogue() -> list[dict[str, Any]]:
     """Every backbone by name: family, parameters, context and horizon in steps, licence, where its weights are."""
-    return [_row(name, entry) for name, entry in BACKBONES.items()]
+    return [_row(name) for name in backbones()]
 
 
-def _row(name: str, entry: Entry) -> dict[str, Any]:
-    weights = _whereabouts(entry.location)
+def _row(name: str) -> dict[str, Any]:
+    family, release = backbones()[name]
+    weights = _whereabouts(release.location)
     # What is packaged is small, and knows its own context; of a release the published context is built in.
     card = (load_backbone if weights == "packaged" else skeleton)(name).card
     return {
-        "family": card.family,
+        "family": family.name,
         "name": name,
         "parameters": card.parameters,
         "context": card.context,
         "horizon": card.horizon,
         "licence": card.licence,
-        "hub": None if isinstance(entry.location, Path) else entry.location,
+        "hub": release.location if isinstance(release.location, str) else None,
         "weights": weights,
     }
 
 
-def _whereabouts(location: str | Path) -> str:
-    if isinstance(location, Path):
-        return "packaged" if location.is_dir() else "missing"
+def _whereabouts(location: str | Path | None) -> str:
+    if not isinstance(location, str):
+        return "packaged" if location is not None and location.is_dir() else "missing"
     return "cached" if is_cached(location) else "on the Hub"
 
 
-def catalogue_table(rows: list[dict[str, Any]]) -> Table:
-    """The catalogue for the terminal."""
-    table = Table("family", "name", "licence", "weights")
-    for column in ("parameters", "context", "horizon"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        words = [row[key] for key in ("family", "name", "licence", "weights")]
-        table.add_row(*words, *(f"{row[key]:,}" for key in ("parameters", "context", "horizon")))
-    return table
+def trained_numbers(arm: ArmSpec) -> dict[str, Any]:
+    """How many numbers the arm trains; raises as `attach` does where the method does not fit the backbone.
+
+    A folder is read. So is what ships where the method is one of `peft:NAME`, which is then tried as well.
+    """
+    known = backbones().get(arm.model)
+    at_hand = isinstance(known[1].location, Path) if known else Path(arm.model).exists()
+    tried = at_hand and (known is None or not arm.method.proven)
+    return _counted(arm.method, load_backbone(arm.model) if tried else skeleton(arm.model))
 
 
-def trained_numbers(spec: ArmSpec) -> dict[str, Any]:
-    """How many numbers the arm `spec` trains; raises as `attach` does where the method does not fit the backbone."""
-    return _counted(spec, skeleton(spec.backbone))
-
-
-def _counted(spec: ArmSpec, backbone: Backbone) -> dict[str, Any]:
-    attached = attach(backbone, spec)
+def _counted(method: Method, backbone: Backbone) -> dict[str, Any]:
+    attached = attach(backbone, method)
     return {
-        "backbone": attached.backbone.card.name,
-        "method": spec.method,
-        "rank": spec.rank,
-        **{key: value for key in ("frequencies", "block_size", "sites") if (value := getattr(spec, key)) is not None},
+        "backbone": backbone.card.name,
+        "method": method.name,
+        "size": _size(method),
+        "rank": None,
+        **method.model_dump(mode="json"),
         "trainable_parameters": attached.trainable_parameters,
-        "total_parameters": attached.backbone.card.parameters,
+        "total_parameters": backbone.card.parameters,
     }
 
 
-def trained_table(row: dict[str, Any]) -> Table:
-    """That count for the terminal."""
-    table = Table("backbone", "method", "size", "sites", "trained numbers", "numbers in the backbone", "share")
-    trained, total = row["trainable_parameters"], row["total_parameters"]
-    words = [row["backbone"], row["method"], _size(row), row.get("sites") or ""]
-    table.add_row(*words, f"{trained:,}", f"{total:,}", f"{trained / total:.3%}")
-    return table
-
-
-def _size(row: Mapping[str, Any]) -> str:
-    """By what a method is sized: `rank 2`."""
-    name = next((key for key in ("rank", "frequencies", "block_size") if row.get(key) is not None), None)
-    return "" if name is None else f"{name.replace('_', ' ')} {row[name]}"
+def _size(method: Method) -> str:
+    """By what it is sized: `rank 2`."""
+    return f"{method.size.replace('_', ' ')} {getattr(method, method.size)}" if method.size else ""
 
 
 def methods_of(backbone: str | None = None) -> list[dict[str, Any]]:
     """Every method on `backbone`, or on the smallest release of each family: what it trains, or why it is refused.
 
-    Counted without weights where the backbone is in the table; a folder is read. Raises BackboneError for a name that
-    is neither.
+    Counted without weights where the backbone is in the table; a folder is read. The last row of each backbone says
+    which other tuners of PEFT there are. Raises BackboneError for a name that is neither.
     """
     names = _smallest() if backbone is None else [backbone]
-    return [_method_row(name, method) for method in METHODS for name in names]
+    kinds = [kind for kind in methods().values() if "pretrained" in kind.kinds]
+    return [_method_row(name, kind) for kind in kinds for name in names] + [_other_row(name) for name in names]
 
 
 def _smallest() -> list[str]:
     """The smallest release of each family; the nanos that ship are stand-ins."""
     found: dict[str, tuple[int, str]] = {}
-    for name, entry in BACKBONES.items():
-        if not isinstance(entry.location, Path):
+    for name, (family, release) in backbones().items():
+        if not isinstance(release.location, Path):
             size = skeleton(name).card.parameters, name
-            found[entry.family] = min(found.get(entry.family, size), size)
+            found[family.name] = min(found.get(family.name, size), size)
     return [name for _, name in found.values()]
 
 
-def _method_row(name: str, method: str) -> dict[str, Any]:
-    spec = ArmSpec(backbone=name, method=method)
-    listed = name in BACKBONES or not Path(name).exists()
-    bare = skeleton(name) if listed else load_backbone(name)
-    entry = METHODS[method]
+def _bare(name: str) -> Backbone:
+    listed = is_listed(name) or not Path(name).exists()
+    return skeleton(name) if listed else load_backbone(name)
+
+
+def _method_row(name: str, kind: type[Method]) -> dict[str, Any]:
+    bare, method = _bare(name), kind()
     row: dict[str, Any] = {
-        "method": method,
-        "summary": entry.summary,
+        "method": kind.name,
+        "summary": kind.summary,
         "backbone": bare.card.name,
         "total_parameters": bare.card.parameters,
-        "size": _size(spec.model_dump()),
-        "sites": entry.at,
-        "learning_rate": entry.learning_rate,
+        "size": _size(method),
+        "sites": getattr(method, "sites", None),
+        "learning_rate": method.rate(bare.card.parameters),
     }
     try:
-        return {**row, "trainable_parameters": _counted(spec, bare)["trainable_parameters"], "refused": None}
+        return {**row, "trainable_parameters": _counted(method, bare)["trainable_parameters"], "refused": None}
     except LoracastError as error:
         return {**row, "trainable_parameters": None, "refused": str(error)}
 
 
-def methods_table(rows: list[dict[str, Any]]) -> Table:
-    """The methods for the terminal: a column a backbone, with trained numbers or a dash, the reasons below."""
-    names = list(dict.fromkeys(row["backbone"] for row in rows))
-    reasons = list(dict.fromkeys(f"{row['method']}: {row['refused']}" for row in rows if row["refused"]))
-    table = Table(caption="\n".join(["Trained numbers at the method's default size and sites.", *reasons]))
-    for column in ("method", "what it trains", "size", "rate"):
-        table.add_column(column, overflow="fold")
-    for name in names:
-        table.add_column(name, justify="right")
-    for method in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == method]
-        counts = ["–" if row["refused"] else f"{row['trainable_parameters']:,}" for row in own]
-        table.add_row(method, own[0]["summary"], own[0]["size"], f"{own[0]['learning_rate']:g}", *counts)
-    return table
+def _other_row(name: str) -> dict[str, Any]:
+    """One row for all of `peft:NAME`."""
+    card = _bare(name).card
+    return {
+        "method": f"{PREFIX}NAME",
+        "summary": f"another tuner of PEFT: {', '.join(peft_names())}",
+        "backbone": card.name,
+        "total_parameters": card.parameters,
+        "size": "",
+        "sites": "attention",
+        "learning_rate": 1e-3,
+        "trainable_parameters": None,
+        "refused": f"count one by its name, such as `loracast params --method {PREFIX}hra`",
+    }

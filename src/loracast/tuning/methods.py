@@ -1,297 +1,381 @@
-"""The table of tuning methods: one entry each, for every backbone."""
+"""The tuning methods: one class each, with its own settings, defaults, limits, sites and learning rate.
 
-import contextlib
-import copy
+Configuration, command line, catalogue and documentation follow from the class. Adding a method is adding a class to
+`BUILT_IN`, or an entry point of the group `loracast.methods` that names one. Importing this file loads no torch.
+"""
+
+from __future__ import annotations
+
 import math
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import peft
-from peft import PeftModel, get_peft_model
-from torch import Tensor, nn
+from pydantic import Field
 
 from loracast.errors import ConfigError, TrainingError
-from loracast.models.base import Backbone
-from loracast.spec import ArmSpec
-from loracast.tuning.adalora import AdaLoraSchedule
-from loracast.tuning.sites import NAMED, modules_at, pattern_of
+from loracast.spec import TrainSpec
+from loracast.tuning.method import Method, PeftMethod, sides_of
+from loracast.tuning.other import PREFIX, other_peft
+from loracast.tuning.sites import modules_at, pattern_of, with_own_weights
+
+if TYPE_CHECKING:
+    import peft
+    from peft import PeftModel
+    from torch import nn
+
+    from loracast.models.base import Backbone, Model, Network
+    from loracast.tuning.schedule import Schedule
 
 
-class Schedule(Protocol):
-    """What a method does besides following the gradient."""
+class AsIs(Method):
+    """A model that has nothing to train: a naive forecast, or one that is fitted to each context alone."""
 
-    def begin(self, steps: int) -> None:
-        """Called before training, with the number of optimizer steps."""
+    name = "as-is"
+    summary = "nothing: the model has nothing to train"
+    kinds = frozenset({"naive", "statistical"})
+    trains = False
 
-    def penalty(self) -> Tensor:
-        """A scalar that is added to the training loss, and not to the validation loss."""
-        ...
-
-    def after_step(self, step: int) -> None:
-        """Called after each optimizer step, before gradients are zeroed; `step` counts from 1."""
-
-    def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold besides the trained numbers."""
-        ...
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from what `state` gave."""
+    def prepare(self, model: Model) -> None:
+        """Nothing is to be done."""
 
 
-@dataclass(frozen=True)
-class Method:
-    """How a backbone is tuned.
+class Scratch(Method):
+    """A network that is trained from random numbers, by the words and defaults of its own kind.
 
-    `attach` prepares the network in place and returns PEFT's wrapper where there is one. `at` is the set of `Sites`
-    that it acts on unless the arm names another, None where its place is fixed. `learning_rate` is the default for a
-    small network and a few hundred steps. `trains` is False for the zero-shot arm alone.
+    Batches of 128 windows, up to 1,000 steps, Adam at 1e-3, halved three times: neuralforecast's own schedule.
     """
 
-    summary: str
-    attach: Callable[[Backbone, ArmSpec], PeftModel | None]
-    learning_rate: float
-    at: str | None = None
-    trains: bool = True
-    schedule: Callable[[PeftModel], Schedule] | None = None
+    name = "scratch"
+    summary = "every number of a network that starts at random"
+    kinds = frozenset({"network"})
+    learning_rate = 1e-3
+
+    OWN: ClassVar[dict[str, Any]] = {
+        "steps": 1000, "batch_size": 128, "evaluate_every": 50, "patience": 5, "learning_rate": None,
+        "warmup_share": 0.0, "weight_decay": 0.0, "decay": "halving",
+    }  # fmt: skip
+
+    def training(self, spec: TrainSpec) -> TrainSpec:
+        """Its own loop: what a pretrained network needs says nothing of one that starts at random."""
+        del spec
+        return TrainSpec(**self.OWN)
+
+    def prepare(self, model: Network) -> None:  # type: ignore[override]
+        """Let every number that is meant to be trained be trained."""
 
 
-@dataclass
-class Attached:
-    """A backbone with a method on it. `peft` is the wrapper that saves the adapter, None where PEFT has no part."""
+class ZeroShot(Method):
+    """The pretrained weights as they are."""
 
-    backbone: Backbone
-    spec: ArmSpec
-    peft: PeftModel | None
-    trainable: dict[str, nn.Parameter] = field(default_factory=dict)
-    schedule: Schedule | None = None
+    name = "zero-shot"
+    summary = "nothing: the pretrained weights as they are"
+    trains = False
+
+    def prepare(self, model: Backbone) -> None:  # type: ignore[override]
+        """Freeze the network."""
+        model.net.requires_grad_(False)
+
+
+class Full(Method):
+    """Full fine-tuning."""
+
+    name = "full"
+    summary = "every weight"
+    learning_rate = 3e-4
+
+    def prepare(self, model: Backbone) -> None:  # type: ignore[override]
+        """Let every weight be trained."""
+        model.net.requires_grad_(True)
+
+
+class Head(Method):
+    """The output layer alone, a linear probe."""
+
+    name = "head"
+    summary = "the output layer alone (linear probe)"
+    learning_rate = 3e-3
+
+    def prepare(self, model: Backbone) -> None:  # type: ignore[override]
+        """Let the head be trained, with weights of its own where it shares those of the embedding."""
+        modules = modules_at(model, pattern_of(model, "head"))
+        with_own_weights(model, modules)
+        model.net.requires_grad_(False)
+        for module in modules.values():
+            module.requires_grad_(True)
+
+
+class BitFit(Method):
+    """The bias terms (Ben Zaken et al., ACL 2022)."""
+
+    name = "bitfit"
+    summary = "the bias terms"
+    learning_rate = 3e-2
+
+    def prepare(self, model: Backbone) -> None:  # type: ignore[override]
+        """Let the biases be trained; raises TrainingError where the network has none."""
+        if model.sites.bias is None:
+            raise TrainingError(
+                f"{model.card.name} has no bias terms (the position table of a T5 is none), so bitfit would train "
+                "nothing: it would silently be zero-shot. Choose another method, e.g. layernorm."
+            )
+        for name, parameter in model.net.named_parameters():
+            parameter.requires_grad_(re.fullmatch(model.sites.bias, name) is not None)
+
+
+class Ranked(PeftMethod):
+    """LoRA and what is like it: an update of each matrix of a low rank, scaled by alpha.
+
+    Rank 2, alpha 16, query, key, value and output of every attention: the recipe of arXiv 2405.10216.
+    """
+
+    size = "rank"
+    learning_rate = 1e-3
+
+    rank: int = Field(default=2, ge=1)
+    """Rank of the update."""
+    alpha: float = Field(default=16, gt=0)
+    """The update is scaled by alpha / rank (rsLoRA: alpha / √rank)."""
 
     @property
-    def trainable_parameters(self) -> int:
-        """How many numbers training changes."""
-        return sum(p.numel() for p in self.trainable.values())
+    def first_rank(self) -> int:
+        """The rank that training starts with."""
+        return self.rank
+
+    def check(self, model: Backbone, modules: dict[str, nn.Module]) -> None:
+        """Raise ConfigError for a rank above that of a tuned matrix."""
+        least = min((min(sides) for sides in sides_of(modules)), default=self.first_rank)
+        if self.first_rank > least:
+            raise ConfigError(
+                f"Rank {self.first_rank} given; the tuned matrices of {model.card.name} have rank {least} at most, and "
+                "2 to 16 is usual. Lower rank, or train every weight with the method full."
+            )
+
+    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
+        """LoRA's."""
+        import peft
+
+        return peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=pattern, **self.variant(model))
+
+    def variant(self, model: Backbone) -> dict[str, Any]:
+        """What tells a relative of LoRA from it."""
+        del model
+        return {}
+
+
+class LoRA(Ranked):
+    """Low-rank adaptation (Hu et al., ICLR 2022)."""
+
+    name = "lora"
+    summary = "a low-rank update of each matrix"
+
+
+class RsLoRA(Ranked):
+    """Rank-stabilised LoRA (Kalajdzievski, arXiv 2312.03732)."""
+
+    name = "rslora"
+    summary = "LoRA scaled by alpha / √rank"
+
+    def variant(self, model: Backbone) -> dict[str, Any]:
+        """Scaled by the root of the rank."""
+        return {"use_rslora": True}
+
+
+class DoRA(Ranked):
+    """Weight-decomposed LoRA (Liu et al., ICML 2024)."""
+
+    name = "dora"
+    summary = "LoRA with a trained length of each row"
+
+    def variant(self, model: Backbone) -> dict[str, Any]:
+        """With magnitudes of its own."""
+        return {"use_dora": True}
+
+
+class PiSSA(Ranked):
+    """LoRA from the principal singular vectors (Meng et al., NeurIPS 2024)."""
+
+    name = "pissa"
+    summary = "LoRA that starts from the largest singular vectors"
+
+    def variant(self, model: Backbone) -> dict[str, Any]:
+        """Its start is a singular value decomposition; a skeleton, made for counting, has no weights to decompose."""
+        counted = next(model.net.parameters()).is_meta
+        return {"init_lora_weights": True if counted else "pissa"}
+
+
+class AdaLoRA(Ranked):
+    """LoRA whose ranks move to where they gain most (Zhang et al., ICLR 2023)."""
+
+    name = "adalora"
+    summary = "LoRA that moves its ranks to where they gain most"
+    learning_rate = 1e-2
 
     @property
-    def is_whole(self) -> bool:
-        """Whether every number of the network is trained."""
-        return self.peft is None and len(self.trainable) == len(list(self.backbone.net.parameters()))
+    def first_rank(self) -> int:
+        """Half as many again as it ends with, as in the paper."""
+        return math.ceil(1.5 * self.rank)
 
+    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
+        """AdaLoRA's; its schedule is spread over the steps later."""
+        import peft
 
-def _nothing(backbone: Backbone, _: ArmSpec) -> None:
-    backbone.net.requires_grad_(False)
-
-
-def _everything(backbone: Backbone, _: ArmSpec) -> None:
-    backbone.net.requires_grad_(True)
-
-
-def _head(backbone: Backbone, _: ArmSpec) -> None:
-    modules = modules_at(backbone, pattern_of(backbone, "head"))
-    _free(backbone, modules)
-    backbone.net.requires_grad_(False)
-    for module in modules.values():
-        module.requires_grad_(True)
-
-
-def _biases(backbone: Backbone, _: ArmSpec) -> None:
-    if backbone.sites.bias is None:
-        raise TrainingError(
-            f"{backbone.card.name} has no bias terms (the position table of a T5 is none), so bitfit would train "
-            "nothing: it would silently be zero-shot. Choose another method, e.g. layernorm."
+        return peft.AdaLoraConfig(
+            init_r=self.first_rank,
+            target_r=self.rank,
+            lora_alpha=self.alpha,
+            total_step=100,
+            target_modules=pattern,
         )
-    for name, parameter in backbone.net.named_parameters():
-        parameter.requires_grad_(re.fullmatch(backbone.sites.bias, name) is not None)
+
+    def schedule(self, wrapper: PeftModel | None) -> Schedule | None:
+        """When ranks are taken away."""
+        from loracast.tuning.schedule import AdaLoraSchedule
+
+        return None if wrapper is None else AdaLoraSchedule(wrapper)
 
 
-def _free(backbone: Backbone, modules: Mapping[str, nn.Module]) -> None:
-    """Give these modules weights of their own where they share them: a head that is the embedding too, say.
+class VeRA(PeftMethod):
+    """Vector-based random matrix adaptation (Kopiczko et al., ICLR 2024)."""
 
-    Otherwise what is trained there, or merged into it, would change the other end of the network as well.
+    name = "vera"
+    summary = "two trained vectors a matrix between frozen random factors"
+    size = "rank"
+    learning_rate = 3e-2
+
+    rank: int = Field(default=64, ge=1)
+    """Rank of the frozen random factors; any rank fits."""
+
+    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
+        """VeRA's."""
+        import peft
+
+        return peft.VeraConfig(r=self.rank, target_modules=pattern)
+
+
+class FourierFT(PeftMethod):
+    """Sparse Fourier coefficients of the update (Gao et al., ICML 2024); 100 as in arXiv 2409.11302."""
+
+    name = "fourierft"
+    summary = "a few trained Fourier coefficients a matrix"
+    size = "frequencies"
+    learning_rate = 3e-2
+
+    frequencies: int = Field(default=100, ge=1)
+    """Trained coefficients a matrix."""
+
+    def check(self, model: Backbone, modules: dict[str, nn.Module]) -> None:
+        """Raise ConfigError for more coefficients than a tuned matrix has numbers."""
+        area = min((a * b for a, b in sides_of(modules)), default=self.frequencies)
+        if self.frequencies > area:
+            raise ConfigError(
+                f"{self.frequencies} frequencies given; the tuned matrices of {model.card.name} have {area} at most. "
+                "Lower frequencies."
+            )
+
+    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
+        """FourierFT's. PEFT's default is a random spectrum, which would change the forecast before the first step."""
+        import peft
+
+        return peft.FourierFTConfig(n_frequency=self.frequencies, init_weights=True, target_modules=pattern)
+
+
+class IA3(PeftMethod):
+    """Infused adapter by inhibiting and amplifying inner activations (Liu et al., NeurIPS 2022)."""
+
+    name = "ia3"
+    summary = "a trained scale of keys, values and feed-forward"
+    learning_rate = 3e-2
+
+    sites: str = Field(default="ia3", min_length=1)
+    """Which matrices: its own (keys, values, the end of the feed-forward), a named set, or a regular expression."""
+
+    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
+        """IA³'s."""
+        import peft
+
+        return peft.IA3Config(target_modules=pattern, feedforward_modules=model.sites.feed_forward_out or "$")
+
+
+class LayerNorm(PeftMethod):
+    """The scales of the norm layers (Zhao et al., ICLR 2024)."""
+
+    name = "layernorm"
+    summary = "the scales of the norm layers"
+    learning_rate = 3e-2
+
+    sites: str = Field(default="norm", min_length=1)
+    """Which modules: the norm layers, or a regular expression of full names."""
+
+    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
+        """PEFT's layer-norm tuning."""
+        import peft
+
+        return peft.LNTuningConfig(target_modules=pattern)
+
+
+class OFT(PeftMethod):
+    """Orthogonal fine-tuning in blocks (Qiu et al., NeurIPS 2023)."""
+
+    name = "oft"
+    summary = "an orthogonal rotation of each matrix, in blocks"
+    size = "block_size"
+    learning_rate = 1e-3
+
+    block_size: int = Field(default=16, ge=2)
+    """Side of the orthogonal blocks; a divisor of every tuned matrix's input."""
+
+    def check(self, model: Backbone, modules: dict[str, nn.Module]) -> None:
+        """Raise ConfigError for blocks that do not divide a tuned matrix."""
+        common = math.gcd(*(into for into, _ in sides_of(modules))) or self.block_size
+        if common % self.block_size:
+            fitting = [size for size in range(2, common + 1) if common % size == 0]
+            raise ConfigError(
+                f"Blocks of {self.block_size} given; the tuned matrices of {model.card.name} need a divisor of "
+                f"{common}. Set block_size to one of: {', '.join(map(str, fitting))}."
+            )
+
+    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
+        """OFT's."""
+        import peft
+
+        return peft.OFTConfig(oft_block_size=self.block_size, target_modules=pattern)
+
+
+BUILT_IN: tuple[type[Method], ...] = (
+    AsIs, Scratch, ZeroShot, Full, Head, LoRA, RsLoRA, DoRA, PiSSA, AdaLoRA, VeRA, FourierFT, IA3, LayerNorm, BitFit,
+    OFT,
+)  # fmt: skip
+GROUP = "loracast.methods"
+"""Entry points of this group name methods of other packages."""
+
+
+@cache
+def methods() -> dict[str, type[Method]]:
+    """Every method by its name: those that come with loracast, then those of entry points.
+
+    Raises ConfigError for an entry point that cannot be loaded, is no method, or takes a name that there is.
     """
-    within = {id(module) for top in modules.values() for module in top.modules()}
-    elsewhere = {id(p) for module in backbone.net.modules() if id(module) not in within
-                 for p in module.parameters(recurse=False)}  # fmt: skip
-    for top in modules.values():
-        for module in top.modules():
-            for name, parameter in list(module.named_parameters(recurse=False)):
-                if id(parameter) in elsewhere:
-                    setattr(module, name, nn.Parameter(parameter.detach().clone()))
+    found: dict[str, type[Method]] = {kind.name: kind for kind in BUILT_IN}
+    for entry in entry_points(group=GROUP):
+        where = f"The entry point {entry.name!r} of {entry.dist.name if entry.dist else 'a package'} ({GROUP})"
+        try:
+            kind = entry.load()
+        except Exception as error:
+            raise ConfigError(f"{where} cannot be loaded ({error}). Mend or uninstall that package.") from error
+        if not (isinstance(kind, type) and issubclass(kind, Method)):
+            raise ConfigError(f"{where} is no subclass of loracast.tuning.method.Method. Mend that package.")
+        if kind.name in found:
+            raise ConfigError(f"{where} calls its method {kind.name!r}, a name that there is. Rename it there.")
+        found[kind.name] = kind
+    return found
 
 
-def free_sites(backbone: Backbone, spec: ArmSpec) -> None:
-    """Give the modules that `spec` tunes weights of their own, as `attach` does before anything else."""
-    _free(backbone, modules_at(backbone, _pattern(backbone, spec)))
-
-
-def _pattern(backbone: Backbone, spec: ArmSpec) -> str:
-    """Where a method of PEFT acts: at the arm's sites, else at its own."""
-    sites = spec.sites or METHODS[spec.method].at
-    assert sites is not None, "every method of PEFT has a place"
-    return pattern_of(backbone, sites)
-
-
-Config = Callable[[Backbone, ArmSpec, str], peft.PeftConfig]
-"""The backbone, the arm, and the pattern of the modules that are tuned, to what PEFT asks for."""
-
-
-def _peft(config: Config) -> Callable[[Backbone, ArmSpec], PeftModel]:
-    def attach(backbone: Backbone, spec: ArmSpec) -> PeftModel:
-        pattern = _pattern(backbone, spec)
-        modules = modules_at(backbone, pattern)
-        _check_size(backbone, spec, modules)
-        _free(backbone, modules)
-        with quiet_peft():
-            return get_peft_model(backbone.net, config(backbone, spec, pattern))
-
-    return attach
-
-
-@contextlib.contextmanager
-def quiet_peft() -> Iterator[None]:
-    """Hold back what PEFT 0.21 warns of without need.
-
-    It asks transformers 5 for a property by its old name; it takes a tuned head for tied to the embedding, which
-    `_free` has untied; it knows few norm layers by name, though it tunes any.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        for text in ("tie_word_embeddings", "Unsupported layer type"):
-            warnings.filterwarnings("ignore", message=f".*{text}.*", category=UserWarning)
-        yield
-
-
-def _check_size(backbone: Backbone, spec: ArmSpec, modules: Mapping[str, nn.Module]) -> None:
-    """Raise ConfigError for a rank, a count of frequencies or a block that a tuned matrix cannot have."""
-    matrices = {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
-    if not matrices:
-        return
-    sides = [(module.in_features, module.out_features) for module in matrices.values()]
-    where = f"the tuned matrices of {backbone.card.name}"
-    rank, least = (None if spec.rank is None else _first_rank(spec)), min(map(min, sides))
-    if rank is not None and spec.method != "vera" and rank > least:  # VeRA's vectors scale random factors of any rank
-        raise ConfigError(
-            f"Rank {rank} given; {where} have rank {least} at most, and 2 to 16 is usual. Lower rank, or train every "
-            "weight with the method full."
-        )
-    area = min(a * b for a, b in sides)
-    if spec.frequencies is not None and spec.frequencies > area:
-        raise ConfigError(f"{spec.frequencies} frequencies given; {where} have {area} at most. Lower frequencies.")
-    common = math.gcd(*(into for into, _ in sides))
-    if spec.block_size is not None and common % spec.block_size:
-        fitting = [size for size in range(2, common + 1) if common % size == 0]
-        raise ConfigError(
-            f"Blocks of {spec.block_size} given; {where} need a divisor of {common}. Set block_size to one of: "
-            f"{', '.join(map(str, fitting))}."
-        )
-
-
-def check_arm(backbone: Backbone, spec: ArmSpec) -> None:
-    """Raise what `attach` would raise for this arm, without touching the backbone."""
-    attach(copy.deepcopy(backbone), spec)
-
-
-def _lora(**more: Any) -> Config:
-    def config(_: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
-        return peft.LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=pattern, **more)
-
-    return config
-
-
-def _pissa(backbone: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
-    # Its start is a singular value decomposition of the weights; a skeleton, made for counting, has none.
-    counted = next(backbone.net.parameters()).is_meta
-    return _lora(init_lora_weights=True if counted else "pissa")(backbone, spec, pattern)
-
-
-def _first_rank(spec: ArmSpec) -> int:
-    """The rank that training starts with: AdaLoRA's paper takes half as many again as it ends with."""
-    assert spec.rank is not None
-    return math.ceil(1.5 * spec.rank) if spec.method == "adalora" else spec.rank
-
-
-def _adalora(_: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
-    # The schedule is spread over the steps later.
-    return peft.AdaLoraConfig(
-        init_r=_first_rank(spec), target_r=spec.rank, lora_alpha=spec.alpha, total_step=100, target_modules=pattern
-    )
-
-
-def _vera(_: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
-    return peft.VeraConfig(r=spec.rank, target_modules=pattern)
-
-
-def _fourierft(_: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
-    # PEFT's default is a random spectrum, which would change the forecast before the first step.
-    return peft.FourierFTConfig(n_frequency=spec.frequencies, init_weights=True, target_modules=pattern)
-
-
-def _ia3(backbone: Backbone, _: ArmSpec, pattern: str) -> peft.PeftConfig:
-    return peft.IA3Config(target_modules=pattern, feedforward_modules=backbone.sites.feed_forward_out or "$")
-
-
-def _oft(_: Backbone, spec: ArmSpec, pattern: str) -> peft.PeftConfig:
-    return peft.OFTConfig(oft_block_size=spec.block_size, target_modules=pattern)
-
-
-def _norms(_: Backbone, __: ArmSpec, pattern: str) -> peft.PeftConfig:
-    return peft.LNTuningConfig(target_modules=pattern)
-
-
-# Where the learning rates come from: docs/methods.md.
-METHODS: dict[str, Method] = {
-    "zero-shot": Method("the pretrained weights as they are", _nothing, 0.0, trains=False),
-    "full": Method("every weight", _everything, 3e-4),
-    "head": Method("the output layer alone (linear probe)", _head, 3e-3),
-    # Rank 2, alpha 16, query, key, value and output of every attention: the recipe of arXiv 2405.10216.
-    "lora": Method("a low-rank update of each matrix", _peft(_lora()), 1e-3, "attention"),
-    "rslora": Method("LoRA scaled by alpha / √rank", _peft(_lora(use_rslora=True)), 1e-3, "attention"),
-    "dora": Method("LoRA with a trained length of each row", _peft(_lora(use_dora=True)), 1e-3, "attention"),
-    "pissa": Method("LoRA that starts from the largest singular vectors", _peft(_pissa), 1e-3, "attention"),
-    "adalora": Method(
-        "LoRA that moves its ranks to where they gain most", _peft(_adalora), 1e-2, "attention",
-        schedule=AdaLoraSchedule,
-    ),
-    "vera": Method("two trained vectors a matrix between frozen random factors", _peft(_vera), 3e-2, "attention"),
-    "fourierft": Method("a few trained Fourier coefficients a matrix", _peft(_fourierft), 3e-2, "attention"),
-    "ia3": Method("a trained scale of keys, values and feed-forward", _peft(_ia3), 3e-2, "ia3"),
-    "layernorm": Method("the scales of the norm layers", _peft(_norms), 3e-2, "norm"),
-    "bitfit": Method("the bias terms", _biases, 3e-2),
-    "oft": Method("an orthogonal rotation of each matrix, in blocks", _peft(_oft), 1e-3, "attention"),
-}  # fmt: skip
-
-
-def method_named(name: str) -> Method:
-    """The entry `name`; raises ConfigError with the list."""
-    if name not in METHODS:
-        raise ConfigError(f"No method {name!r}. Methods: {', '.join(METHODS)}.")
-    return METHODS[name]
-
-
-def attach(backbone: Backbone, spec: ArmSpec) -> Attached:
-    """Put the method of `spec` on `backbone`, in place.
-
-    Raises ConfigError for an unknown method, sites that are none, or a size that a matrix cannot have; TrainingError
-    where the backbone has no such part, or a method that trains would find nothing to train: it would be zero-shot by
-    another name.
-    """
-    method = method_named(spec.method)
-    if spec.sites is not None and method.at is None:
-        raise ConfigError(f"sites {spec.sites!r} given; where {spec.method!r} acts is fixed. Leave sites out.")
-    try:
-        attached = Attached(backbone, spec, method.attach(backbone, spec))
-    except (TypeError, ValueError) as error:  # PEFT's, where a module is of a kind that the method cannot tune
-        raise TrainingError(
-            f"{spec.method!r} cannot tune {spec.sites or method.at} of {backbone.card.name}: {error} Choose other "
-            f"sites ({', '.join(NAMED)}) or another method ({', '.join(METHODS)})."
-        ) from error
-    if method.schedule is not None and attached.peft is not None:
-        attached.schedule = method.schedule(attached.peft)
-    attached.trainable = {name: p for name, p in backbone.net.named_parameters() if p.requires_grad}
-    if method.trains and not attached.trainable:
-        raise TrainingError(
-            f"{spec.method!r} matches no weight of {backbone.card.name}: it would silently be zero-shot. "
-            f"Choose another method: {', '.join(METHODS)}."
-        )
-    return attached
+def method_named(name: str) -> type[Method]:
+    """The class `name`, also one of the form `peft:hra`; raises ConfigError with the list."""
+    if name.startswith(PREFIX):
+        return other_peft(name)
+    if name not in methods():
+        raise ConfigError(f"No method {name!r}. Methods: {', '.join(methods())}, or {PREFIX}NAME for others of PEFT.")
+    return methods()[name]

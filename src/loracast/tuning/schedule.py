@@ -1,16 +1,40 @@
-"""AdaLoRA's schedule: ranks are taken from matrices that gain little and left to those that gain more.
+"""What a method does besides following the gradient; and AdaLoRA, which does.
 
-Zhang et al. (ICLR 2023). The allocator is PEFT's; this is what a training loop owes it: the number of steps, a call
-after each of them, the penalty that keeps the factors near orthogonal, and a state that a checkpoint can hold.
+AdaLoRA (Zhang et al., ICLR 2023) takes ranks from matrices that gain little and leaves them to those that gain more.
+The allocator is PEFT's; this is what a training loop owes it: the number of steps, a call after each of them, the
+penalty that keeps the factors near orthogonal, and a state that a checkpoint can hold.
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 
 from loracast.errors import TrainingError
+
+
+class Schedule(Protocol):
+    """What a method does besides following the gradient."""
+
+    def begin(self, steps: int) -> None:
+        """Called before training, with the number of optimizer steps."""
+
+    def penalty(self) -> Tensor:
+        """A scalar that is added to the training loss, and not to the validation loss."""
+        ...
+
+    def after_step(self, step: int) -> None:
+        """Called after each optimizer step, before gradients are zeroed; `step` counts from 1."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold besides the trained numbers."""
+        ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `state` gave."""
+
 
 TABLES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 """The allocator's importance of each number, its moving average, and that of its uncertainty."""

@@ -6,16 +6,18 @@ from peft import PeftModel
 
 from loracast.errors import TrainingError
 from loracast.models.registry import load_backbone
-from loracast.spec import ArmSpec
 from loracast.tuning.adapter import base_digest, save_adapter
-from loracast.tuning.methods import Attached, attach, quiet_peft
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.tuning.method import Attached, quiet_peft
+from loracast.tuning.methods import AdaLoRA
 
 STEPS = 20
 
 
 def attached_to(tiny) -> Attached:
     torch.manual_seed(0)
-    return attach(load_backbone(str(tiny)), ArmSpec(backbone=str(tiny), method="adalora", rank=2))
+    return attach(load_backbone(str(tiny)), AdaLoRA(rank=2))
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,10 +27,10 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def train(attached: Attached, optimizer: torch.optim.Optimizer, steps: range) -> None:
     context, future = batch()
-    attached.backbone.net.eval()  # without dropout, so that two halves are one whole
+    attached.model.net.eval()  # without dropout, so that two halves are one whole
     for step in steps:
         optimizer.zero_grad()
-        (attached.backbone.loss(context, future) + attached.schedule.penalty()).backward()
+        (attached.model.loss(context, future) + attached.schedule.penalty()).backward()
         optimizer.step()
         attached.schedule.after_step(step)
 
@@ -96,7 +98,7 @@ def test_a_saved_adapter_keeps_what_the_kept_step_had(tiny, tmp_path):
             if "lora_E" in name:
                 parameter.fill_(0.5)
                 early[name] = parameter.detach().clone()
-    save_adapter(attached, tmp_path / "adapter", base=base, facts={})
+    save_adapter(attached, ArmSpec(model=str(tiny), method="adalora"), tmp_path / "adapter", base=base, facts={})
     fresh = load_backbone(str(tiny))
     with quiet_peft():
         PeftModel.from_pretrained(fresh.net, str(tmp_path / "adapter"))
