@@ -16,13 +16,16 @@ from transformers import set_seed
 from loracast.data.split import split_patients
 from loracast.data.table import patients_of
 from loracast.data.windows import Windows, cut_windows
-from loracast.errors import TrainingError
-from loracast.models.base import Rows
+from loracast.errors import ConfigError, TrainingError
 from loracast.models.registry import load_backbone
-from loracast.spec import ArmSpec, SplitSpec, TrainSpec, WindowSpec
-from loracast.training import Curve, fit, is_over, last_checkpoint
-from loracast.tuning.methods import Attached, attach
-from loracast.types import Table
+from loracast.spec import SplitSpec, TrainSpec, WindowSpec
+from loracast.training.checkpoint import Curve, is_over, last_checkpoint
+from loracast.training.fit import fit
+from loracast.training.task import window_task
+from loracast.tuning.attach import attach
+from loracast.tuning.method import Attached
+from loracast.tuning.methods import method_named
+from loracast.types import Rows, Table
 
 # One and a half epochs of eight batches, so that neither a checkpoint nor the end falls on the end of an epoch.
 LOOP = TrainSpec(steps=12, batch_size=40, evaluate_every=3, patience=10, learning_rate=3e-3)
@@ -35,18 +38,22 @@ def windows(vitals: Table, tmp_path_factory: pytest.TempPathFactory) -> Windows:
     return cut_windows(vitals, sides, spec, tmp_path_factory.mktemp("windows") / "w")
 
 
-def attached(tiny: Path, method: str, rate: float | None = None, seed: int = 0) -> Attached:
+def attached(tiny: Path, method: str, seed: int = 0) -> Attached:
     backbone = load_backbone(str(tiny))
     set_seed(seed)
-    return attach(backbone, ArmSpec(backbone=str(tiny), method=method, learning_rate=rate))
+    return attach(backbone, method_named(method)())
 
 
-def train(arm: Attached, windows: Windows, folder: Path, loop: TrainSpec = LOOP, **more: Any) -> Curve:
-    return fit(arm, windows.train, windows.validation, loop, folder, progress=False, **more)
+def train(
+    arm: Attached, windows: Windows, folder: Path, loop: TrainSpec = LOOP, *, rate: float | None = None, **more: Any
+) -> Curve:
+    loop = loop if rate is None else loop.model_copy(update={"learning_rate": rate})
+    name = f"{arm.model.card.name} {arm.method.short}"
+    return fit(window_task(arm, windows.train, windows.validation, name=name), loop, folder, progress=False, **more)
 
 
 def weights(arm: Attached) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in arm.backbone.net.named_parameters()}
+    return {name: p.detach().clone() for name, p in arm.model.net.named_parameters()}
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -103,22 +110,22 @@ def test_the_best_step_is_kept_and_the_network_is_left_ready_to_forecast(tiny, w
     curve = train(arm, windows, tmp_path)
     best = min(curve.validation, key=lambda score: score["loss"])
     assert curve.best_step == best["step"] > 0
-    assert not arm.backbone.net.training
+    assert not arm.model.net.training
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_step_0_wins_where_training_only_does_harm(tiny, windows, tmp_path, method):
-    arm = attached(tiny, method, rate=0.1)
-    before, whole = weights(arm), arm.backbone.loss
-    arm.backbone.loss = lambda *batch: whole(*batch) * (-1 if arm.backbone.net.training else 1)
-    curve = train(arm, windows, tmp_path)
+    arm = attached(tiny, method)
+    before, whole = weights(arm), arm.model.loss
+    arm.model.loss = lambda *batch: whole(*batch) * (-1 if arm.model.net.training else 1)
+    curve = train(arm, windows, tmp_path, rate=0.1)
     assert curve.best_step == 0
     assert same(weights(arm), before)
 
 
 def test_training_stops_after_so_many_scores_without_a_new_best(tiny, windows, tmp_path):
     loop = LOOP.model_copy(update={"steps": 60, "patience": 2})
-    curve = train(attached(tiny, "full", rate=50.0), windows, tmp_path, loop)
+    curve = train(attached(tiny, "full"), windows, tmp_path, loop, rate=50.0)
     assert [score["step"] for score in curve.validation] == [0, 3, 6]
 
 
@@ -131,9 +138,13 @@ def test_patience_counts_scores_since_the_best(losses, patience, over):
 
 
 def test_a_loss_that_is_no_number_is_refused(tiny, windows, tmp_path):
-    arm = attached(tiny, "full", rate=1e30)
     with pytest.raises(TrainingError, match=r"diverged.*Lower learning_rate"):
-        train(arm, windows, tmp_path)
+        train(attached(tiny, "full"), windows, tmp_path, rate=1e30)
+
+
+def test_a_training_without_a_learning_rate_is_refused(tiny, windows, tmp_path):
+    with pytest.raises(ConfigError, match=r"no learning rate.*ArmSpec\.training_of"):
+        train(attached(tiny, "full"), windows, tmp_path, LOOP.model_copy(update={"learning_rate": None}))
 
 
 def test_the_seed_decides_the_order_of_windows(tiny, windows, tmp_path, uninterrupted):
@@ -148,20 +159,20 @@ from pathlib import Path
 from typing import Any
 from loracast.spec import TrainSpec
 from loracast.data.windows import open_windows
-from tests.test_train import LOOP, attached, train
+from tests.training.test_fit import LOOP, attached, train
 
 tiny, windows, folder, method = sys.argv[1:]
 arm = attached(Path(tiny), method)
-whole, calls = arm.backbone.loss, 0
+whole, calls = arm.model.loss, 0
 
 def loss(context, future, rows):
     global calls
-    calls += arm.backbone.net.training
+    calls += arm.model.net.training
     if calls == 9:
         os.kill(os.getpid(), signal.SIGKILL)
     return whole(context, future, rows)
 
-arm.backbone.loss = loss
+arm.model.loss = loss
 train(arm, open_windows(Path(windows)), Path(folder))
 """
 
@@ -211,17 +222,17 @@ def test_logged_losses_are_the_same_where_checkpoints_are_far_apart(tiny, window
 
 def _stopped_after(arm: Attached, step: int) -> Attached:
     """The arm, interrupted in the step after `step`."""
-    whole = arm.backbone.loss
+    whole = arm.model.loss
     calls = 0
 
     def loss(context: torch.Tensor, future: torch.Tensor, rows: Rows) -> torch.Tensor:
         nonlocal calls
-        calls += arm.backbone.net.training
+        calls += arm.model.net.training
         if calls > step:
             raise KeyboardInterrupt
         return whole(context, future, rows)
 
-    arm.backbone.loss = loss
+    arm.model.loss = loss
     return arm
 
 
@@ -238,10 +249,10 @@ def test_a_checkpoint_without_its_marker_is_passed_over(tiny, windows, tmp_path,
 
 def test_a_run_that_had_stopped_early_trains_no_more_when_resumed(tiny, windows, tmp_path):
     loop = LOOP.model_copy(update={"steps": 60, "patience": 2})
-    expected = train(attached(tiny, "full", rate=50.0), windows, tmp_path, loop)
-    arm = attached(tiny, "full", rate=50.0)
-    arm.backbone.loss = lambda *_: pytest.fail("trained again")
-    found = train(arm, windows, tmp_path, loop, resume=True)
+    expected = train(attached(tiny, "full"), windows, tmp_path, loop, rate=50.0)
+    arm = attached(tiny, "full")
+    arm.model.loss = lambda *_: pytest.fail("trained again")
+    found = train(arm, windows, tmp_path, loop, rate=50.0, resume=True)
     assert found.as_json() == expected.as_json()
 
 
@@ -267,13 +278,13 @@ def test_a_checkpoint_holds_the_trained_numbers_not_the_base(uninterrupted):
 
 def test_what_was_spent_is_counted_in_steps_and_in_seconds_a_step(tiny, windows, tmp_path):
     arm = attached(tiny, "lora")
-    quick = arm.backbone.loss
+    quick = arm.model.loss
 
     def loss(*batch: Any) -> torch.Tensor:
-        time.sleep(0.01 if arm.backbone.net.training else 0.3)
+        time.sleep(0.01 if arm.model.net.training else 0.3)
         return quick(*batch)
 
-    arm.backbone.loss = loss
+    arm.model.loss = loss
     curve = train(arm, windows, tmp_path, LOOP.model_copy(update={"evaluate_every": 1, "steps": 4}))
     assert curve.steps == 4
     assert 0.01 < curve.seconds_per_step < 0.3, "validation is not counted"
@@ -283,7 +294,7 @@ def test_what_was_spent_is_counted_in_steps_and_in_seconds_a_step(tiny, windows,
 
 def test_steps_are_those_that_were_made_where_training_stops_early(tiny, windows, tmp_path):
     loop = LOOP.model_copy(update={"steps": 60, "patience": 2})
-    assert train(attached(tiny, "full", rate=50.0), windows, tmp_path, loop).steps == 6
+    assert train(attached(tiny, "full"), windows, tmp_path, loop, rate=50.0).steps == 6
 
 
 def test_a_stop_after_a_checkpoint_leaves_it_whole_and_a_resume_goes_on_to_the_same_numbers(
@@ -311,8 +322,3 @@ def test_a_run_is_not_continued_by_another_number_of_processes(tiny, windows, tm
     marker.write_text(json.dumps({**json.loads(marker.read_text()), "processes": 2}))
     with pytest.raises(TrainingError, match=r"begun with 2 process\(es\) and would go on with 1"):
         train(attached(tiny, "lora"), windows, tmp_path, resume=True)
-
-
-def test_a_curve_needs_no_costs():
-    curve = Curve([], [{"step": 0, "loss": 1.0}], 0, 1.0)
-    assert (curve.steps, curve.seconds_per_step, curve.micro_batch, curve.accumulation) == (0, None, None, 1)

@@ -14,8 +14,8 @@ from loracast.data.table import patients_of
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import TrainingError
 from loracast.spec import SplitSpec, TrainSpec, WindowSpec
-from loracast.training import Curve
-from loracast.tuning.methods import Attached
+from loracast.training.checkpoint import Curve
+from loracast.tuning.method import Attached
 from tests.conftest import cohort, write_long
 from tests.models.tiny_ports import save_moirai
 from tests.training.test_fit import attached, train, weights
@@ -60,22 +60,22 @@ def certain(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def counting(tiny: Path) -> Attached:
     """LoRA on a backbone that says how many steps its loss is a mean of."""
     arm = attached(tiny, "lora")
-    arm.backbone.counted = lambda _, future: int((~future.isnan()).sum())
+    arm.model.counted = lambda _, future: int((~future.isnan()).sum())
     return arm
 
 
 def short_of_memory(arm: Attached, most: int, *, everywhere: bool = True) -> Attached:
     """The arm on a device that takes no more than `most` windows at once; `everywhere`: in validation too."""
-    enough, seen = arm.backbone.loss, []
+    enough, seen = arm.model.loss, []
 
     def loss(context: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen.append(len(context))
-        if len(context) > most and (everywhere or arm.backbone.net.training):
+        if len(context) > most and (everywhere or arm.model.net.training):
             torch.rand(7)  # the pass that failed has drawn of chance
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return enough(context, *rest)
 
-    arm.backbone.loss = loss
+    arm.model.loss = loss
     return arm
 
 
@@ -111,7 +111,7 @@ def test_gaps_change_nothing_where_the_backbone_says_what_its_loss_is_a_mean_of(
 def test_groups_stay_whole_when_a_batch_is_taken_in_parts(tmp_path):
     windows = cut(tmp_path, gaps=0.15, joint=True)
     moirai = save_moirai(tmp_path / "moirai")
-    for module in attached(moirai, "lora").backbone.net.modules():
+    for module in attached(moirai, "lora").model.net.modules():
         assert getattr(module, "p", 0.0) == 0.0, "this test needs a backbone without dropout"
     with_and_without(lambda: attached(moirai, "lora"), windows, tmp_path, 21)
 

@@ -12,7 +12,7 @@ from loracast.data.table import patients_of
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import ConfigError, TrainingError
 from loracast.spec import SplitSpec, TrainSpec, WindowSpec
-from loracast.tuning.methods import Attached
+from loracast.tuning.method import Attached
 from loracast.types import Table
 from tests.training.test_fit import attached, same, train, weights
 
@@ -99,8 +99,8 @@ def test_training_with_a_schedule_resumes_to_the_same_numbers(tiny, windows, tmp
 
 def test_the_schedule_is_left_as_it_was_at_the_step_that_is_kept(tiny, windows, tmp_path):
     arm = pruned(tiny)
-    enough = arm.backbone.loss
-    arm.backbone.loss = lambda *batch: enough(*batch) * (-1 if arm.backbone.net.training else 1)
+    enough = arm.model.loss
+    arm.model.loss = lambda *batch: enough(*batch) * (-1 if arm.model.net.training else 1)
     assert train(arm, windows, tmp_path, LOOP).best_step == 0
     assert arm.schedule.sizes == {}
 

@@ -12,7 +12,7 @@ from loracast.data.table import patients_of
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import ConfigError
 from loracast.files import write_json
-from loracast.spec import ArmSpec, SplitSpec, TrainSpec, WindowSpec
+from loracast.spec import SplitSpec, TrainSpec, WindowSpec
 from loracast.training import trackers as tracking
 from loracast.training.trackers import check_trackers, tracked
 from loracast.types import Table
@@ -176,7 +176,3 @@ def test_wandb_is_told_the_experiment_and_no_code(tmp_path, monkeypatch):
         assert os.environ["WANDB_PROJECT"] == "mine"
         assert os.environ["WANDB_DISABLE_CODE"] == "true"
     assert "WANDB_DIR" not in os.environ
-
-
-def test_the_arm_names_the_run_in_words_that_a_folder_can_bear():
-    assert ArmSpec(backbone="x/tiny-t5", method="lora", rank=2).name == "tiny-t5 lora r=2"

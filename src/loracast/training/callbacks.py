@@ -16,18 +16,21 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from loracast.errors import TrainingError
 from loracast.files import write_json
 from loracast.training import distributed
-from loracast.training.checkpoint import BEST, MARKER, save
-from loracast.training.curve import is_over, validation_curve
-from loracast.tuning.methods import Attached, Schedule
+from loracast.training.checkpoint import BEST, MARKER, is_over, save, validation_curve
+from loracast.training.task import Task
+from loracast.tuning.schedule import Schedule
 
 DIVERGED = "training has diverged. Lower learning_rate, or raise warmup_share."
 
 
 class KeepBest(TrainerCallback):
-    """Keeps the weights of the lowest validation loss on disk; stops after `patience` scores without a new one."""
+    """Keeps the weights of the lowest validation loss on disk; stops after `patience` scores without a new one.
 
-    def __init__(self, attached: Attached, folder: Path, patience: int) -> None:
-        self.attached = attached
+    Raises TrainingError for a loss that is no number.
+    """
+
+    def __init__(self, task: Task, folder: Path, patience: int) -> None:
+        self.task = task
         self.folder = folder
         self.patience = patience
 
@@ -43,7 +46,7 @@ class KeepBest(TrainerCallback):
             raise TrainingError(f"The validation loss at step {state.global_step} is {scores[-1]['loss']}: {DIVERGED}")
         best = min(scores, key=lambda score: score["loss"])
         if best is scores[-1] and distributed.is_main():
-            save(self.attached, self.folder, BEST)
+            save(self.task, self.folder, BEST)
         if is_over(scores, self.patience):
             control.should_training_stop = True
 
@@ -73,7 +76,7 @@ class OwnChance(TrainerCallback):
 class MarkWhole(TrainerCallback):
     """Marks a checkpoint as whole, with the seconds of training so far and what `facts` adds."""
 
-    def __init__(self, seconds_before: float, facts: Callable[[], dict[str, Any]] = dict) -> None:
+    def __init__(self, seconds_before: float, facts: Callable[[], dict[str, Any]]) -> None:
         self.start = time.monotonic() - seconds_before
         self.facts = facts
 

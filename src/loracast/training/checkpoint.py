@@ -1,4 +1,4 @@
-"""What a checkpoint holds, and which one counts.
+"""What a checkpoint holds and which one counts, and what a training looked like.
 
 The trained numbers and the schedule's state (safetensors), the Trainer's optimizer, scheduler, random state and log.
 A checkpoint counts once its marker is written, so that a run killed while saving goes back to the one before.
@@ -6,6 +6,7 @@ A checkpoint counts once its marker is written, so that a run killed while savin
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,59 @@ from torch import Tensor
 from loracast.errors import TrainingError
 from loracast.files import read_json, written
 from loracast.training import distributed
-from loracast.tuning.methods import Attached
+from loracast.training.task import Task
 
 MARKER = "complete.json"
 BEST = "best"
 TRAINED = "trained"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Losses by step, the step whose weights were kept, and what training took.
+
+    `validation` is empty where there was nothing to validate on. `steps` were made, `best_step` is the one that was
+    kept. `seconds` counts training, validation and saving; `seconds_per_step` is the median over the optimizer steps,
+    without validation and saving, `step_seconds` has each step of this process (none before a resume). `micro_batch`
+    examples went through the network at once in each process, `accumulation` times a step.
+    """
+
+    train: list[dict[str, float]]
+    validation: list[dict[str, float]]
+    best_step: int
+    seconds: float
+    steps: int = 0
+    seconds_per_step: float | None = None
+    micro_batch: int | None = None
+    accumulation: int = 1
+    step_seconds: tuple[float, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For `learning.json`: what a run that was interrupted and resumed has in common with one that was not."""
+        return {
+            "train": self.train,
+            "validation": self.validation,
+            "best_step": self.best_step,
+            "steps": self.steps,
+            "micro_batch": self.micro_batch,
+            "accumulation": self.accumulation,
+        }
+
+
+def training_curve(history: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Training losses by step, from the Trainer's log."""
+    return [{"step": int(e["step"]), "loss": e["loss"]} for e in history if "loss" in e]
+
+
+def validation_curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Validation losses by step, from the Trainer's log."""
+    return [{"step": int(e["step"]), "loss": e["eval_loss"]} for e in history if "eval_loss" in e]
+
+
+def is_over(scores: list[dict[str, float]], patience: int) -> bool:
+    """Whether the last `patience` validation scores brought no new best."""
+    losses = [score["loss"] for score in scores]
+    return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -54,24 +103,24 @@ def facts_of(checkpoint: Path | None) -> dict[str, Any]:
     return facts
 
 
-def save(attached: Attached, folder: Path, name: str) -> None:
+def save(task: Task, folder: Path, name: str) -> None:
     """Write what training changes to `NAME.safetensors`, and the schedule's state beside it."""
-    if attached.schedule is not None:
-        _write(attached.schedule.state(), folder / f"{name}-schedule.safetensors")
-    _write(attached.trainable, folder / f"{name}.safetensors")
+    if task.schedule is not None:
+        _write(task.schedule.state(), folder / f"{name}-schedule.safetensors")
+    _write(task.trainable, folder / f"{name}.safetensors")
 
 
 @torch.no_grad()
-def load(attached: Attached, folder: Path, name: str) -> None:
+def load(task: Task, folder: Path, name: str) -> None:
     """Put back what `save` wrote; raises TrainingError where that is of another method."""
     saved = safetensors.torch.load_file(folder / f"{name}.safetensors")
     beside = folder / f"{name}-schedule.safetensors"
-    if set(attached.trainable) != set(saved) or beside.is_file() != (attached.schedule is not None):
+    if set(task.trainable) != set(saved) or beside.is_file() != (task.schedule is not None):
         raise TrainingError("The checkpoint holds other weights than this method trains. Remove it and start again.")
-    for key, parameter in attached.trainable.items():
+    for key, parameter in task.trainable.items():
         parameter.copy_(saved[key])
-    if attached.schedule is not None:
-        attached.schedule.load(safetensors.torch.load_file(beside))
+    if task.schedule is not None:
+        task.schedule.load(safetensors.torch.load_file(beside))
 
 
 def _write(tensors: Mapping[str, Tensor], file: Path) -> None:

@@ -1,25 +1,31 @@
-"""What a run costs and what it ran on: seconds, joules, peak memory, bytes on disk, hardware, versions."""
+"""What a run costs and what it ran on: seconds, joules, peak memory, bytes on disk, hardware, versions. No host name.
+
+A container or a batch system often lends a part of a machine; counted is that part, because it decides the times.
+"""
 
 import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loracast.training import energy, machine
+from loracast.training import energy
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_CPUINFO = Path("/proc/cpuinfo")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
 SHORTEST_COUNTED = 1.0
 """Seconds below which no energy is told: the counters move in steps of up to a tenth of a second."""
-_NEEDED = ("loracast", "torch", "transformers", "peft", "chronos-forecasting", "numpy", "scipy", "duckdb", "pyarrow")
-_OPTIONAL = ("neuralforecast", "statsforecast", "ray")
+_NEEDED = ("loracast", "torch", "transformers", "peft", "numpy", "scipy", "duckdb", "pyarrow")
 
 
 @dataclass
@@ -93,7 +99,7 @@ def folder_bytes(path: Path) -> int:
 
 
 def hardware() -> dict[str, Any]:
-    """What a reader needs to place a time: processor, cores, memory, GPU, precision. No host name.
+    """What a reader needs to place a time: processor, cores, memory, GPU, precision.
 
     `cores` are the machine's; `logical_cores`, `physical_cores` and `memory_bytes` are what this process may use of it.
     `dtype` is what training multiplies in; weights are float32 everywhere.
@@ -107,10 +113,10 @@ def hardware() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpu": None if cuda is None else cuda.get_device_name(),
-        "processor": machine.processor(),
-        "physical_cores": machine.physical_cores(),
-        "logical_cores": machine.logical_cores(),
-        "memory_bytes": machine.memory_bytes(),
+        "processor": processor(),
+        "physical_cores": physical_cores(),
+        "logical_cores": logical_cores(),
+        "memory_bytes": memory_bytes(),
         "gpu_memory_bytes": None
         if cuda is None
         else int(cuda.get_device_properties(cuda.current_device()).total_memory),
@@ -118,10 +124,10 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that a number depends on; packages that loracast can do without where they are here."""
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of everything that a number depends on; `packages` are those of the family of its model."""
     found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _NEEDED}}
-    for name in _OPTIONAL:
+    for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
@@ -137,3 +143,78 @@ def finish_queued() -> None:
 def _cuda() -> Any:
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_available() else None
+
+
+def processor() -> str:
+    """Model name of the processor, or its architecture where the system does not tell."""
+    named = (cpu["model name"] for cpu in _cpus().values() if cpu.get("model name"))
+    return next(named, None) or platform.processor() or platform.machine()
+
+
+def logical_cores() -> int:
+    """Hardware threads that this process may use: its affinity, and no more than its control group pays for."""
+    return _paid_for(len(_affinity()))
+
+
+def physical_cores() -> int | None:
+    """Cores behind those threads; None where the system does not tell."""
+    cpus = _cpus()
+    places = {(cpus.get(n, {}).get("physical id"), cpus.get(n, {}).get("core id")) for n in _affinity()}
+    return None if any(None in place for place in places) else _paid_for(len(places))
+
+
+def memory_bytes() -> int | None:
+    """Memory that this process may use: the machine's, or the limit of its control group where that is less."""
+    try:
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+    limits = [*_settings("", "memory.max"), *_settings("memory", "memory.limit_in_bytes")]
+    return min([installed, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def _affinity() -> set[int]:
+    # macOS has no affinity: all cores are the process's.
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def _paid_for(cores: int) -> int:
+    """`cores`, or what the control group's share of processor time amounts to, rounded up."""
+    shares = [limit.split() for limit in _settings("", "cpu.max")]
+    periods = _settings("cpu", "cpu.cfs_period_us")
+    shares += [[quota, period] for quota, period in zip(_settings("cpu", "cpu.cfs_quota_us"), periods, strict=False)]
+    # "max" (second version) and -1 (first version) stand for no limit.
+    quotas = [int(quota) / int(period) for quota, period in shares if quota.isdigit() and int(period) > 0]
+    return min([cores, *(max(1, math.ceil(quota)) for quota in quotas)])
+
+
+def _settings(controller: str, name: str) -> Iterator[str]:
+    """What the control group of this process and those above it say; `controller` is empty in the second version."""
+    for line in _lines(_OWN_GROUPS):
+        _, controllers, path = line.split(":", 2)
+        if controller not in controllers.split(","):
+            continue
+        root = _GROUPS / controllers
+        own = root / path.lstrip("/")
+        for folder in [own, *own.parents]:
+            if folder.is_relative_to(root):
+                yield from _lines(folder / name)
+
+
+def _cpus() -> dict[int, dict[str, str]]:
+    """What /proc/cpuinfo says of each hardware thread."""
+    found: dict[int, dict[str, str]] = {}
+    for line in _lines(_CPUINFO):
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if key == "processor" and value.isdigit():
+            found[int(value)] = {}
+        elif found:
+            found[max(found)][key] = value
+    return found
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line]
+    except OSError:
+        return []

@@ -1,7 +1,8 @@
-"""The one training loop: transformers' Trainer on windows, with step 0 in the running and an exact resume.
+"""The one training loop: transformers' Trainer on a task, with step 0 in the running and an exact resume.
 
 Validation is scored before the first step and every `evaluate_every` steps; the weights with the lowest validation
-loss win, and those may be the ones of step 0. Under torchrun the processes share every batch: see `trainer`.
+loss win, and those may be the ones of step 0. Without validation the last ones are kept. Under torchrun the processes
+share every batch: see `trainer`.
 """
 
 import logging
@@ -13,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import TrainerCallback, TrainingArguments
-from transformers.trainer_utils import SchedulerType
 
-from loracast.data.windows import WindowSet
-from loracast.errors import TrainingError
+from loracast.errors import ConfigError, TrainingError
 from loracast.spec import TrainSpec
 from loracast.training import distributed
 from loracast.training.callbacks import (
@@ -29,21 +28,32 @@ from loracast.training.callbacks import (
     Progress,
     silence,
 )
-from loracast.training.checkpoint import BEST, TRAINED, facts_of, history_of, last_checkpoint, load, step_of
-from loracast.training.curve import Curve, is_over, training_curve, validation_curve
+from loracast.training.checkpoint import (
+    BEST,
+    TRAINED,
+    Curve,
+    facts_of,
+    history_of,
+    is_over,
+    last_checkpoint,
+    load,
+    step_of,
+    training_curve,
+    validation_curve,
+)
+from loracast.training.task import Task
 from loracast.training.trackers import tracked
-from loracast.training.trainer import Examples, Loss, MicroTrainer
+from loracast.training.trainer import MicroTrainer
 from loracast.tuning.adapter import tensor_digest
-from loracast.tuning.methods import METHODS, Attached
 
 Say = Callable[[str], None]
+HALVINGS = 3
+"""How often the learning rate is halved in the course of all steps, where that is its decay."""
 logger = logging.getLogger(__name__)
 
 
 def fit(
-    attached: Attached,
-    train: WindowSet,
-    validation: WindowSet,
+    task: Task,
     spec: TrainSpec,
     folder: Path,
     *,
@@ -55,20 +65,23 @@ def fit(
     track: Sequence[str] = (),
     run_name: str | None = None,
     results: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Curve:
-    """Train what `attached` says is trainable, and leave the best weights by validation loss in the network.
+    """Train what `task` says is trainable, and leave the best weights by validation loss in the network.
 
     `folder` takes checkpoints. With `resume` the last whole checkpoint is continued, to the same numbers as a run
     that was never interrupted. `after_checkpoint` is called whenever a checkpoint has become whole; what it raises
     ends training there, and a resume goes on from it. Where memory runs out, `say` is told, and the batch is sent
-    through the network in halves (see `trainer`): where the backbone has no dropout, the numbers stay the same but
-    for rounding. `track` names trackers, `run_name` (else the arm and the seed) this run in them, `results` the
-    folder of the experiment, which takes their local files (else that of the checkpoints).
+    through the network in halves (see `trainer`): where the network has no dropout, the numbers stay the same but
+    for rounding. `track` names trackers, `run_name` (else the task and the seed) this run in them, `results` the
+    folder of the experiment, which takes their local files (else that of the checkpoints). `callbacks` are told of
+    every step, as transformers has it.
 
     Under torchrun `spec.batch_size` is the total of all processes. Raises ConfigError where it does not divide among
-    them and for an unknown tracker; TrainingError for a divergent loss, for too little memory, and where the proof
-    fails that frozen weights are untouched and trained ones have changed.
+    them, where there is no learning rate, and for an unknown tracker; TrainingError for a divergent loss, for too
+    little memory, and where the proof fails that frozen weights are untouched and trained ones have changed.
     """
+    _refuse_no_rate(spec)
     micro_batch = distributed.share_of(spec.batch_size)
     checkpoint = last_checkpoint(folder) if resume else None
     facts = facts_of(checkpoint)
@@ -76,49 +89,57 @@ def fit(
     steps = step_of(checkpoint) if checkpoint else 0
     over = steps >= spec.steps or (checkpoint is not None and is_over(validation_curve(history), spec.patience))
     distributed.barrier()  # nobody writes a checkpoint before all have looked for the last
-    frozen = {name: p for name, p in attached.backbone.net.named_parameters() if not p.requires_grad}
-    before = tensor_digest(frozen), tensor_digest(attached.trainable)
-    if attached.schedule is not None:
-        attached.schedule.begin(spec.steps)
-    name, track = run_name or f"{attached.spec.name}, seed {seed}", [] if over else track
+    frozen = {name: p for name, p in task.net.named_parameters() if not p.requires_grad}
+    before = tensor_digest(frozen), tensor_digest(task.trainable)
+    if task.schedule is not None:
+        task.schedule.begin(spec.steps)
+    name, track = run_name or f"{task.name}, seed {seed}", [] if over else track
     start = time.monotonic()
     # Trackers read the environment as soon as the Trainer is made.
     with tracked(track, results or folder.parent, name, folder, resume=checkpoint is not None):
-        arguments = _arguments(attached, spec, folder, seed=seed, begin=checkpoint is None, track=track, name=name)
         trainer = MicroTrainer(
-            attached,
+            task,
+            task.rate or _decay(spec),
             facts.get("micro_batch", micro_batch),
             say,
-            model=Loss(attached, train.step_seconds),
-            args=arguments,
-            train_dataset=Examples(train),
-            eval_dataset=Examples(validation.some(spec.validation_windows, seed=0)),
-            data_collator=Examples(train).together,
+            args=_arguments(task, spec, folder, seed=seed, begin=checkpoint is None, track=track, name=name),
         )
-        clock = _watch(trainer, attached, spec, folder, facts, progress=progress, after_checkpoint=after_checkpoint)
+        clock = _watch(trainer, spec, folder, facts, progress=progress, after_checkpoint=after_checkpoint)
+        for callback in callbacks:
+            trainer.add_callback(callback)
         if over:
             assert checkpoint is not None
-            load(attached, checkpoint, TRAINED)
+            load(task, checkpoint, TRAINED)
         else:
             _train(trainer, checkpoint)
             history, steps = trainer.state.log_history, trainer.state.global_step
     seconds = facts.get("seconds", 0.0) + time.monotonic() - start
-    _prove(attached, frozen, before)
+    _prove(task, frozen, before)
     distributed.barrier()  # the best weights are on disk
     scores = validation_curve(history)
-    load(attached, folder, BEST)
-    attached.backbone.net.eval()
+    if scores:
+        load(task, folder, BEST)
+    task.net.eval()
     distributed.barrier()  # all have read them: the folder may go
     return Curve(
         training_curve(history),
         scores,
-        int(min(scores, key=lambda score: score["loss"])["step"]),
+        int(min(scores, key=lambda score: score["loss"])["step"]) if scores else steps,
         seconds,
         steps=steps,
         seconds_per_step=clock.median() or facts.get("seconds_per_step"),
         micro_batch=trainer.micro_batch,
         accumulation=trainer.accumulation,
+        step_seconds=tuple(clock.seconds),
     )
+
+
+def _refuse_no_rate(spec: TrainSpec) -> None:
+    if spec.learning_rate is None:
+        raise ConfigError(
+            "The training has no learning rate. Set learning_rate, or let the arm fill in its method's own "
+            "(`ArmSpec.training_of`)."
+        )
 
 
 def _train(trainer: MicroTrainer, checkpoint: Path | None) -> None:
@@ -132,6 +153,24 @@ def _train(trainer: MicroTrainer, checkpoint: Path | None) -> None:
         ) from error
 
 
+def _decay(spec: TrainSpec) -> Callable[[int], float]:
+    """The learning rate of a step (from 0) as a share of the one asked for: it rises from 0, then it falls."""
+    warmup, each = _warmup(spec), max(spec.steps // HALVINGS, 1)
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        if spec.decay == "halving":
+            return float(0.5 ** (step // each))
+        return max(0.0, (spec.steps - step) / max(1, spec.steps - warmup))
+
+    return rate
+
+
+def _warmup(spec: TrainSpec) -> int:
+    return round(spec.warmup_share * spec.steps)
+
+
 class _Arguments(TrainingArguments):  # type: ignore[misc]  # transformers is not followed
     """Arguments that show trackers what was asked for, and neither defaults nor a path of this machine."""
 
@@ -142,37 +181,38 @@ class _Arguments(TrainingArguments):  # type: ignore[misc]  # transformers is no
 
 
 def _arguments(
-    attached: Attached, spec: TrainSpec, folder: Path, *, seed: int, begin: bool, track: Sequence[str], name: str
+    task: Task, spec: TrainSpec, folder: Path, *, seed: int, begin: bool, track: Sequence[str], name: str
 ) -> TrainingArguments:
-    arm = attached.spec
+    validated, on_gpu = task.validation is not None, torch.cuda.is_available()
     arguments = _Arguments(
         output_dir=str(folder),
         max_steps=spec.steps,
         # Whole batches: MicroTrainer takes each process's share, and cuts that to the memory.
         per_device_train_batch_size=spec.batch_size,
         per_device_eval_batch_size=2 * spec.batch_size,
-        learning_rate=arm.learning_rate or spec.learning_rate or METHODS[arm.method].learning_rate,
-        lr_scheduler_type=SchedulerType.LINEAR,
-        warmup_steps=round(spec.warmup_share * spec.steps),
+        learning_rate=spec.learning_rate,
+        warmup_steps=_warmup(spec),
         weight_decay=spec.weight_decay,
         max_grad_norm=spec.gradient_clip,
-        eval_strategy="steps",
+        eval_strategy="steps" if validated else "no",
         eval_steps=spec.evaluate_every,
-        eval_on_start=begin,
+        eval_on_start=begin and validated,
         save_strategy="steps",
         save_steps=spec.evaluate_every,
         save_total_limit=2,
         # A divisor: a training loss that is averaged across a checkpoint would be another one after a resume.
-        logging_steps=max(n for n in range(1, 11) if spec.evaluate_every % n == 0),
-        label_names=["future"],
+        logging_steps=max(n for n in range(1, spec.log_every + 1) if spec.evaluate_every % n == 0),
+        train_sampling_strategy="random" if task.shuffle else "sequential",
+        remove_unused_columns=False,
         logging_nan_inf_filter=False,  # a batch whose loss is no number must not pass for none
         prediction_loss_only=True,
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        use_cpu=distributed.launched() and not torch.cuda.is_available(),
+        bf16=on_gpu and task.bfloat16 and torch.cuda.is_bf16_supported(),
+        use_cpu=distributed.launched() and not on_gpu,
         seed=seed,
         run_name=name,
         report_to=list(track) if distributed.is_main() else [],
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=on_gpu,
+        dataloader_num_workers=task.workers,
         disable_tqdm=True,
     )
     # Several GPUs in one process would multiply the batch without a word; torchrun is the way to use them.
@@ -182,7 +222,6 @@ def _arguments(
 
 def _watch(
     trainer: MicroTrainer,
-    attached: Attached,
     spec: TrainSpec,
     folder: Path,
     facts: dict[str, Any],
@@ -191,7 +230,7 @@ def _watch(
     after_checkpoint: Callable[[], None] | None,
 ) -> Clock:
     """Put on the Trainer what watches it, in the order in which it must be told; returns the clock among them."""
-    clock = Clock()
+    task, clock = trainer.task, Clock()
 
     def known() -> dict[str, Any]:
         return {
@@ -201,23 +240,23 @@ def _watch(
         }
 
     silence(trainer)
-    watching: list[TrainerCallback] = [KeepBest(attached, folder, spec.patience), OwnChance()]
-    if attached.schedule is not None:
-        watching.append(Follow(attached.schedule))
+    watching: list[TrainerCallback] = [KeepBest(task, folder, spec.patience), OwnChance()]
+    if task.schedule is not None:
+        watching.append(Follow(task.schedule))
     watching.append(MarkWhole(facts.get("seconds", 0.0), known))
     if after_checkpoint is not None:
         watching.append(AfterCheckpoint(after_checkpoint))
     if progress and distributed.is_main():
-        watching.append(Progress(attached.spec.name))
+        watching.append(Progress(task.name))
     for callback in [*watching, clock]:
         trainer.add_callback(callback)
     return clock
 
 
-def _prove(attached: Attached, frozen: Mapping[str, Tensor], before: tuple[str, str]) -> None:
+def _prove(task: Task, frozen: Mapping[str, Tensor], before: tuple[str, str]) -> None:
     if tensor_digest(frozen) != before[0]:
-        raise TrainingError(f"{attached.spec.name}: training has changed weights that the method leaves frozen.")
-    if tensor_digest(attached.trainable) == before[1]:
+        raise TrainingError(f"{task.name}: training has changed weights that the method leaves frozen.")
+    if tensor_digest(task.trainable) == before[1]:
         raise TrainingError(
-            f"{attached.spec.name}: after training every trainable weight is what it was. Raise steps or learning_rate."
+            f"{task.name}: after training every trainable weight is what it was. Raise steps or learning_rate."
         )

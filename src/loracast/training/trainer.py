@@ -2,11 +2,11 @@
 """The Trainer with an optimizer step of our own: any number of processes and of passes, one and the same batch.
 
 Every process draws the same whole batch, takes its share of it, and sends that through the network a micro-batch at a
-time. A micro-batch's loss counts by what it is a mean of, so that the sum over passes and processes is the loss of
-the whole batch: by its rows, or by its observed steps where the backbone says how many (`counted`). A family whose
-loss is a mean over observed steps and that does not say so gets a mean of means, which is another loss where gaps lie
-unevenly. Where memory runs out, the step is done again from its own random state with half the micro-batch: the
-effective batch and, but for rounding and dropout masks, the numbers stay what they were.
+time. A micro-batch's loss counts by what it is a mean of (a task's `weight`), so that the sum over passes and
+processes is the loss of the whole batch. A family whose loss is a mean over observed steps and that does not say so
+(`counted`) gets a mean of means, which is another loss where gaps lie unevenly. Where memory runs out, the step is
+done again from its own random state with half the micro-batch: the effective batch and, but for rounding and dropout
+masks, the numbers stay what they were.
 
 Gradients are summed over the processes once all have come through, not by DDP as it goes: else one that runs out of
 memory would leave the others waiting for it.
@@ -18,90 +18,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from loracast.data.windows import WindowSet
 from loracast.errors import TrainingError
-from loracast.models.base import Rows
 from loracast.training import distributed
 from loracast.training.checkpoint import TRAINED, load, save
-from loracast.tuning.methods import Attached
-
-Batch = dict[str, Tensor]
+from loracast.training.task import Batch, Task, examples_in, part_of, rows_in
 
 
 class Loss(nn.Module):
-    """The backbone's loss as a module, which is what the Trainer optimizes; with the schedule's penalty in training."""
+    """The loss of a task as a module, which is what the Trainer optimizes; with the schedule's penalty in training."""
 
-    def __init__(self, attached: Attached, step_seconds: int) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self.net = attached.backbone.net
-        self._attached = attached
-        self._step_seconds = step_seconds
+        self.net = task.net
+        self._task = task
 
-    def forward(
-        self,
-        context: Float[Tensor, "batch context"],
-        future: Float[Tensor, "batch horizon"],
-        start: Int[Tensor, " batch"],
-        group: Int[Tensor, " batch"] | None = None,
-    ) -> Any:
-        rows = Rows(start, self._step_seconds, group)
-        loss = self._attached.backbone.loss(context, future, rows)
-        if self.training and self._attached.schedule is not None:
-            loss = loss + self._attached.schedule.penalty()
-        return {"loss": loss}
-
-    def weight(self, batch: Batch) -> int:
-        """How much the loss of `batch` counts among those of other batches: the number that it is a mean of.
-
-        A backbone whose loss is the mean over observed steps says how many they are (`counted`); others' losses are
-        means over rows.
-        """
-        counted = getattr(self._attached.backbone, "counted", None)
-        return int(counted(batch["context"], batch["future"])) if counted else len(batch["start"])
-
-
-class Examples(Dataset[Batch]):
-    """A training example: a window, or the windows of a group where they are joint."""
-
-    def __init__(self, windows: WindowSet) -> None:
-        self.windows = windows
-
-    def __len__(self) -> int:
-        return self.windows.groups
-
-    def __getitem__(self, i: int) -> Batch:
-        rows = self.windows.group(i)
-        context, future = self.windows.batch(rows)
-        parts = {"context": context, "future": future, "start": self.windows.starts(rows)}
-        return {name: torch.from_numpy(part) for name, part in parts.items()}
-
-    def together(self, examples: list[Batch]) -> Batch:
-        """A batch of examples, their windows end to end."""
-        batch = {name: torch.cat([example[name] for example in examples]) for name in examples[0]}
-        if self.windows.joint:
-            sizes = torch.tensor([len(example["start"]) for example in examples])
-            batch["group"] = torch.repeat_interleave(torch.arange(len(examples)), sizes)
-        return batch
-
-
-def examples_in(batch: Batch) -> int:
-    """How many examples a batch holds."""
-    return int(batch["group"][-1]) + 1 if "group" in batch else len(batch["start"])
-
-
-def part_of(batch: Batch, first: int, last: int) -> Batch:
-    """Examples `first` to `last` (excluded) of a batch."""
-    if "group" not in batch:
-        return {name: values[first:last] for name, values in batch.items()}
-    mine = (batch["group"] >= first) & (batch["group"] < last)
-    part = {name: values[mine] for name, values in batch.items()}
-    return {**part, "group": part["group"] - first}
+    def forward(self, batch: Batch) -> Tensor:
+        loss = self._task.loss(batch)
+        if self.training and self._task.schedule is not None:
+            loss = loss + self._task.schedule.penalty()
+        return loss
 
 
 def share_of(batch: Batch) -> tuple[int, int]:
@@ -113,15 +54,33 @@ def share_of(batch: Batch) -> tuple[int, int]:
 class MicroTrainer(Trainer):
     """A Trainer that adapts its micro-batch to the memory, and whose checkpoints hold the trained numbers only.
 
-    `micro_batch` is how many examples one process sends through the network at once.
+    `rate` is the learning rate of a step (from 0) as a share of the one asked for, `micro_batch` how many examples one
+    process sends through the network at once.
     """
 
-    def __init__(self, attached: Attached, micro_batch: int, say: Callable[[str], None], **settings: Any) -> None:
-        super().__init__(**settings)
-        self.attached = attached
+    def __init__(
+        self, task: Task, rate: Callable[[int], float], micro_batch: int, say: Callable[[str], None], **settings: Any
+    ) -> None:
+        super().__init__(
+            model=Loss(task),
+            train_dataset=task.train,
+            eval_dataset=task.validation,
+            data_collator=task.collate,
+            **settings,
+        )
+        self.task = task
+        self.rate = rate
         self.micro_batch = micro_batch
         self._most_scored = 2 * micro_batch
         self._say = say
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, self.rate)
+        return self.lr_scheduler
+
+    def compute_loss(self, model: nn.Module, inputs: Batch, *_: Any, **more: Any) -> Tensor:
+        loss: Tensor = model(inputs)
+        return loss
 
     def get_train_dataloader(self) -> Any:
         return _undivided(super().get_train_dataloader())
@@ -144,12 +103,12 @@ class MicroTrainer(Trainer):
             self._halve()
             _set_chance(chance)
         assert loss is not None
-        distributed.add_gradients(list(self.attached.trainable.values()))
+        distributed.add_gradients(list(self.task.trainable.values()))
         return loss * distributed.world_size()
 
     def _backward(self, batch: Batch) -> Tensor | None:
         """Add up the gradients of this process's share; None where memory ran out."""
-        weighed = _weighing(self.model, batch)
+        weighed = _weighing(self.task, batch)
         first, last = share_of(batch)
         found = torch.zeros((), device=self.args.device)
         try:
@@ -184,20 +143,20 @@ class MicroTrainer(Trainer):
         return -(-distributed.share_of(self.args.train_batch_size) // self.micro_batch)
 
     def evaluation_loop(self, dataloader: DataLoader[Batch], *_: Any, **more: Any) -> EvalLoopOutput:
-        """The mean loss of all windows of `dataloader`, whatever the batches and processes they are spread over."""
+        """The mean loss of all examples of `dataloader`, whatever the batches and processes they are spread over."""
         self.model.eval()
         loss, weight = 0.0, 0.0
         with torch.no_grad():
             for number, batch in enumerate(dataloader):
                 if number % distributed.world_size() == distributed.rank():
-                    own = self.model.weight(batch)
+                    own = self.task.weight(batch)
                     loss, weight = loss + own * self._scored(batch), weight + own
         loss, weight = distributed.total([loss, weight])
         return EvalLoopOutput(None, None, {"eval_loss": loss / weight if weight else float("nan")}, weight)
 
     def _scored(self, batch: Batch) -> float:
         """The loss of one batch, in parts that fit the memory."""
-        weighed, found, first = _weighing(self.model, batch), 0.0, 0
+        weighed, found, first = _weighing(self.task, batch), 0.0, 0
         while first < examples_in(batch):
             last = min(first + min(self._most_scored, 2 * self.micro_batch), examples_in(batch))
             part = part_of(batch, first, last)
@@ -220,10 +179,10 @@ class MicroTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if distributed.is_main():
-            save(self.attached, Path(output_dir or self.args.output_dir), TRAINED)
+            save(self.task, Path(output_dir or self.args.output_dir), TRAINED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load(self.attached, Path(resume_from_checkpoint), TRAINED)
+        load(self.task, Path(resume_from_checkpoint), TRAINED)
 
 
 def _undivided(loader: Any) -> Any:
@@ -234,12 +193,12 @@ def _undivided(loader: Any) -> Any:
     return loader
 
 
-def _weighing(model: Loss, batch: Batch) -> Callable[[Batch], float]:
+def _weighing(task: Task, batch: Batch) -> Callable[[Batch], float]:
     """What share of the loss of `batch` a part of it has; by rows where nothing that counts was observed."""
-    total = model.weight(batch)
+    total = task.weight(batch)
     if total:
-        return lambda part: model.weight(part) / total
-    return lambda part: len(part["start"]) / len(batch["start"])
+        return lambda part: task.weight(part) / total
+    return lambda part: rows_in(part) / rows_in(batch)
 
 
 def _parts(

@@ -6,8 +6,8 @@ import safetensors.torch
 import torch
 
 from loracast.files import read_json
-from loracast.models.registry import BACKBONES, load_backbone
-from loracast.training import MARKER
+from loracast.models.registry import load_backbone, skeleton
+from loracast.training.checkpoint import MARKER
 from loracast.training.pretrain import pretrain_backbone
 from loracast.training.pretrain.chronos_t5 import SoftLabels, build, pretrain
 from loracast.training.pretrain.recipe import ChronosT5Shape, Recipe, Schedule, Stage, load_recipe
@@ -99,8 +99,13 @@ def test_a_folder_with_a_run_is_not_started_over(tmp_path: Path) -> None:
 
 
 def test_the_registered_sizes_are_those_that_the_recipe_builds() -> None:
-    from loracast.models.chronos_t5 import skeleton
-
     built = build(load_recipe("chronos-t5-nano").model)
-    named = skeleton("chronos-t5-nano", BACKBONES["chronos-t5-nano"].sizes, "Apache-2.0")
-    assert named.card.parameters == sum(p.numel() for p in built.parameters())
+    assert skeleton("chronos-t5-nano").card.parameters == sum(p.numel() for p in built.parameters())
+
+
+def test_a_batch_taken_in_parts_trains_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = pretrain(TINY, tmp_path / "whole")
+    monkeypatch.setattr("loracast.training.distributed.share_of", lambda size: size // 2)
+    parts = pretrain(TINY, tmp_path / "parts")
+    losses = [[entry["loss"] for entry in read_json(folder / "loss.json")["train"]] for folder in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

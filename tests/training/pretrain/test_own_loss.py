@@ -5,11 +5,11 @@ import safetensors.torch
 import torch
 
 from loracast.files import read_json
-from loracast.models.base import Rows
 from loracast.models.registry import load_backbone
-from loracast.training import MARKER
+from loracast.training.checkpoint import MARKER
 from loracast.training.pretrain.own_loss import Windows, build, pretrain
 from loracast.training.pretrain.recipe import LagLlamaShape, MoiraiShape, Recipe, Schedule, Stage, load_recipe
+from loracast.types import Rows
 
 SHAPES = {
     "moirai": MoiraiShape(family="moirai", d_model=64, num_layers=1, patch_sizes=(4, 8), max_seq_len=64),

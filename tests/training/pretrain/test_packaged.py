@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from loracast.models.registry import BACKBONES, PACKAGED, load_backbone, skeleton
+from loracast.models.registry import PACKAGED, backbones, load_backbone, skeleton
 from loracast.training.pretrain.card import read_measured
 from loracast.training.pretrain.measure import synthetic_scores
 from loracast.training.pretrain.recipe import load_recipe
 
-NANOS = [name for name, entry in BACKBONES.items() if isinstance(entry.location, Path)]
+NANOS = [name for name, (_, release) in backbones().items() if isinstance(release.location, Path)]
 
 
 def test_all_weights_together_are_twenty_megabytes_at_most() -> None:

@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from loracast.errors import ConfigError
-from loracast.models.registry import BACKBONES
+from loracast.models.registry import backbones
 from loracast.training.pretrain.recipe import RECIPES, Stage, load_recipe
 
 PACKAGED = (RECIPES / "chronos-t5-nano.toml").read_text(encoding="utf-8")
 
 
 def test_the_packaged_recipe_makes_the_network_that_is_registered() -> None:
-    shape, sizes = load_recipe("chronos-t5-nano").model, BACKBONES["chronos-t5-nano"].sizes
+    shape, sizes = load_recipe("chronos-t5-nano").model, backbones()["chronos-t5-nano"][1].sizes
     assert sizes == {
         "d_model": shape.d_model,
         "d_kv": shape.d_kv,
@@ -24,8 +24,8 @@ def test_the_packaged_recipe_makes_the_network_that_is_registered() -> None:
 
 @pytest.mark.parametrize("name", ["moirai-nano", "lag-llama-nano"])
 def test_the_other_nanos_are_registered_as_their_recipes_say(name: str) -> None:
-    assert BACKBONES[name].sizes == load_recipe(name).model.model_dump(exclude={"family"})
-    assert BACKBONES[name].family == load_recipe(name).model.family
+    assert backbones()[name][1].sizes == load_recipe(name).model.model_dump(exclude={"family"})
+    assert backbones()[name][0].name == load_recipe(name).model.family
 
 
 def test_no_window_of_the_packaged_recipe_is_longer_than_its_network_takes() -> None:

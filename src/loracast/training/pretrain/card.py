@@ -43,7 +43,8 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        "- **Corpus**: synthetic series only (`loracast.training.pretrain.corpora`): Gaussian-process kernels, "
+        "- **Corpus**: synthetic series only (`loracast.training.pretrain.corpora`): Gaussian-process kernel "
+        "compositions, "
         "mixtures, seasons, trends, autoregressions, steps, spikes, counts, noise; with gaps and rounding. No measured "
         "series, no patient, nothing of loracast's ICU simulator.",
         f"- **Recipe**: `{recipe.name}.toml`, seed {recipe.seed}: {plan.steps:,} steps of {plan.batch_size} series "

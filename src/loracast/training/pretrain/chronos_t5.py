@@ -17,9 +17,9 @@ from chronos.chronos import ChronosTokenizer
 from transformers import T5Config, T5ForConditionalGeneration, set_seed
 from transformers.models.t5.modeling_t5 import T5Attention, T5DenseActDense
 
-from loracast.training.pretrain.loop import train_network
 from loracast.training.pretrain.recipe import ChronosT5Shape, Recipe
-from loracast.training.pretrain.windows import CorpusWindows
+from loracast.training.pretrain.windows import CorpusWindows, train_by
+from loracast.training.task import Batch
 
 
 def chronos_config(shape: ChronosT5Shape) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class SyntheticWindows(CorpusWindows):
         super().__init__(recipe)
         self.tokenizer = tokenizer
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         drawn = self.drawn(index)
         values = torch.from_numpy(drawn.values)[None]
         ids, mask, scale = self.tokenizer.context_input_transform(values[:, : drawn.context])
@@ -193,7 +193,7 @@ class SoftLabels:
         weights = torch.exp(-0.5 * (self.offsets / max(width, 1e-3)) ** 2)
         self.weights = weights / weights.sum()
 
-    def __call__(self, output: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    def __call__(self, output: Any, labels: torch.Tensor) -> torch.Tensor:
         observed = labels >= 0
         if not observed.any():
             nothing: torch.Tensor = output.logits.sum() * 0.0
@@ -212,7 +212,16 @@ def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
     net = build(shape)
     tokenizer = ChronosConfig(**chronos_config(shape)).create_tokenizer()
     labels = SoftLabels(recipe.training.label_width, special=2)
-    train_network(net, SyntheticWindows(recipe, tokenizer), recipe, out, loss=labels, resume=resume)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        seen = {name: values for name, values in batch.items() if name != "labels"}
+        return labels(net(**seen), batch["labels"])
+
+    def observed(batch: Batch) -> int:
+        return int((batch["labels"] >= 0).sum())
+
+    windows = SyntheticWindows(recipe, tokenizer)
+    train_by(recipe, net, loss, windows, out, weight=observed, bfloat16=True, resume=resume)
     net.to(torch.float32).save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)  # Chronos keeps what it needs in its own block
     return out

@@ -4,7 +4,7 @@
 resumed run sees exactly what an uninterrupted one would have seen. The families follow KernelSynth and TSMixup
 (Ansari et al., "Chronos: Learning the Language of Time Series", TMLR 2024, section 4.2) and add what Gaussian
 processes do not draw: trends with breaks, steps, spikes, counts, intermittent demand and autoregressions. No
-family imitates vital signs; the simulator in `loracast.data.simulator.cohort` shares no code with this file.
+family imitates vital signs; the simulator in `loracast.data.simulator` shares no code with this file.
 """
 
 from collections.abc import Callable

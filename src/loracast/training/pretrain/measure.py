@@ -6,14 +6,17 @@ import numpy as np
 import torch
 
 from loracast.data.windows import WindowSet
-from loracast.models.base import Backbone, Rows
-from loracast.models.forecast import fitted, pretrained
-from loracast.models.naive import BASELINES
+from loracast.models.base import Backbone, Model
+from loracast.models.forecast import forecaster, score
+from loracast.models.naive import FLOOR
+from loracast.models.registry import load_model
 from loracast.scoring.compare import summarise
 from loracast.scoring.metrics import mase
 from loracast.spec import ForecastSpec
-from loracast.study.run import score
 from loracast.training.pretrain import corpora
+from loracast.types import Rows
+
+KEPT = {"mae", "mase", "crps", "coverage_80", "n_windows", "n_patients"}
 
 
 def synthetic_scores(
@@ -30,26 +33,23 @@ def synthetic_scores(
     values, periods = values[usable], np.array([one.period for one in series])[usable]
     past, future = values[:, :context], values[:, context:]
     generator = torch.Generator().manual_seed(seed)
-    parts = [
-        backbone.forecast(
-            torch.from_numpy(part),
-            horizon,
-            levels=(0.5,),
-            samples=samples,
-            generator=generator,
-            # Hours from a Monday on: synthetic steps have no length of their own, and some families read the clock.
-            rows=Rows(torch.full((len(part),), 4 * 86_400), 3600),
+
+    def medians(model: Model, part: np.ndarray, season: int = 1) -> np.ndarray:
+        # Hours from a Monday on: synthetic steps have no length of their own, and some families read the clock.
+        rows = Rows(torch.full((len(part),), 4 * 86_400), 3600, season=season)
+        quantiles = model.forecast(
+            torch.from_numpy(part), horizon, levels=(0.5,), samples=samples, generator=generator, rows=rows
         )
-        for part in np.array_split(past, max(1, len(past) // 64))
-    ]
+        return quantiles[:, :, 0].numpy()
+
+    seasonal = load_model("seasonal-naive")
     forecasts = {
-        "zero-shot": torch.cat(parts)[:, :, 0].numpy(),
-        "last-value": BASELINES["last-value"].forecast(past, horizon, 1).median,
+        "zero-shot": np.concatenate(
+            [medians(backbone, part) for part in np.array_split(past, max(1, len(past) // 64))]
+        ),
+        "last-value": medians(load_model("last-value"), past),
         "seasonal-naive": np.concatenate(
-            [
-                BASELINES["seasonal-naive"].forecast(past[i : i + 1], horizon, min(int(period), context)).median
-                for i, period in enumerate(periods)
-            ]
+            [medians(seasonal, past[i : i + 1], min(int(period), context)) for i, period in enumerate(periods)]
         ),
     }
     errors = {name: mase(future, forecast, past) for name, forecast in forecasts.items()}
@@ -67,19 +67,18 @@ def synthetic_scores(
 def window_scores(backbone: Backbone, windows: WindowSet, spec: ForecastSpec | None = None) -> dict[str, Any]:
     """Scores by signal of zero-shot and of the naive floor on the same windows."""
     spec = spec or ForecastSpec()
-    arms = {"zero-shot": pretrained(backbone, spec), **{name: fitted(baseline) for name, baseline in BASELINES.items()}}
+    arms: dict[str, Model] = {"zero-shot": backbone, **{name: load_model(name) for name in FLOOR}}
     found = {
-        name: summarise([score(forecaster, windows, batch_size=spec.batch_size, label=name)])
-        for name, forecaster in arms.items()
+        name: summarise([score(forecaster(model, spec), windows, batch_size=spec.batch_size, label=name)])
+        for name, model in arms.items()
     }
-    kept = ("mae", "mase", "crps", "coverage_80", "n_windows", "n_patients")
     return {
         "context": windows.context,
         "horizon": windows.horizon,
         "step_seconds": windows.step_seconds,
         "samples": spec.samples,
         "signals": {
-            signal: {name: {key: scores[signal][key] for key in kept} for name, scores in found.items()}
+            signal: {name: scores[signal].model_dump(include=KEPT) for name, scores in found.items()}
             for signal in windows.signals
         },
     }

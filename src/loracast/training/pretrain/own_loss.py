@@ -6,21 +6,20 @@ with several variates a sample; Lag-Llama (Rasul et al., arXiv 2310.08278) every
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import set_seed
 
 from loracast.models import lag_llama, moirai
-from loracast.models.base import Backbone, Rows
+from loracast.models.base import Backbone
 from loracast.models.nets.lag_llama import LagLlama
 from loracast.models.nets.moirai import MoiraiNet
 from loracast.training.pretrain import corpora
-from loracast.training.pretrain.loop import train_network
 from loracast.training.pretrain.recipe import LagLlamaShape, MoiraiShape, Recipe
-from loracast.training.pretrain.windows import CorpusWindows
+from loracast.training.pretrain.windows import CorpusWindows, train_by
+from loracast.training.task import Batch, rows_in
+from loracast.types import Rows
 
 LICENCE = "Apache-2.0"
 STEPS = (60, 300, 900, 3600, 86_400)
@@ -34,7 +33,7 @@ class Windows(CorpusWindows):
     they all have in common, of its own sign.
     """
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         drawn, batch_size = self.drawn(index), self.recipe.training.batch_size
         values, stage, of_batch, of_item = drawn.values, drawn.stage, drawn.of_batch, drawn.of_item
         step_seconds = int(of_batch.choice(STEPS))
@@ -64,34 +63,23 @@ def _standard(values: corpora.Array) -> corpora.Array:
     return (values - np.nanmean(values)) / max(float(np.nanstd(values)), 1e-6)
 
 
-class _Loss(nn.Module):
-    """A backbone's own loss as a module; `choose` may set what the family draws for each batch."""
-
-    def __init__(self, backbone: Backbone, choose: Callable[[int, int], None]) -> None:
-        super().__init__()
-        self.net = backbone.net
-        self._backbone = backbone
-        self._choose = choose
-
-    def forward(
-        self,
-        *,
-        context: torch.Tensor,
-        future: torch.Tensor,
-        start: torch.Tensor,
-        group: torch.Tensor,
-        step_seconds: torch.Tensor,
-        step: torch.Tensor,
-    ) -> Any:
-        self._choose(int(step[0]), context.shape[1])
-        return {"loss": self._backbone.loss(context, future, Rows(start, int(step_seconds[0]), group))}
-
-
 def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
     """Train by `recipe` (of MOIRAI or Lag-Llama) and save `out/config.json` and `out/model.safetensors`."""
     set_seed(recipe.seed)
     backbone = build(recipe)
-    train_network(_Loss(backbone, _chooser(backbone, recipe)), Windows(recipe), recipe, out, resume=resume)
+    choose = _chooser(backbone, recipe)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        context = batch["context"]
+        choose(int(batch["step"][0]), context.shape[1])
+        rows = Rows(batch["start"], int(batch["step_seconds"][0]), batch["group"])
+        return backbone.loss(context, batch["future"], rows)
+
+    def weight(batch: Batch) -> int:
+        counted = getattr(backbone, "counted", None)
+        return int(counted(batch["context"], batch["future"])) if counted else rows_in(batch)
+
+    train_by(recipe, backbone.net, loss, Windows(recipe), out, weight=weight, bfloat16=False, resume=resume)
     backbone.net.save_pretrained(out)  # type: ignore[operator]
     return out
 

@@ -1,13 +1,23 @@
-"""Windows of the synthetic corpus: which stage, lengths and noise each batch has, the same for every family."""
+"""Windows of the synthetic corpus, the same for every family, and training on them by a recipe."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
 
+from loracast.files import write_json
+from loracast.spec import TrainSpec
+from loracast.training.fit import fit
 from loracast.training.pretrain import corpora
 from loracast.training.pretrain.recipe import Recipe, Stage
+from loracast.training.task import Batch, Task
+
+LOG_EVERY = 50
+"""Most steps between two losses of the curve that ships with a backbone."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,7 @@ class Drawn:
     of_item: np.random.Generator
 
 
-class CorpusWindows(Dataset[dict[str, torch.Tensor]]):
+class CorpusWindows(Dataset[Batch]):
     """Item `i` of batch `i // batch_size` has that batch's context, horizon and grain."""
 
     def __init__(self, recipe: Recipe) -> None:
@@ -40,3 +50,46 @@ class CorpusWindows(Dataset[dict[str, torch.Tensor]]):
         grain = float(of_batch.choice(stage.grains))
         values = corpora.draw(seed, index, context + horizon, grain, stage.drift).values
         return Drawn(values, context, stage, step, of_batch, np.random.default_rng((seed, 2, index)))
+
+
+def train_by(
+    recipe: Recipe,
+    net: nn.Module,
+    loss: Callable[[Batch], Tensor],
+    examples: CorpusWindows,
+    out: Path,
+    *,
+    weight: Callable[[Batch], int],
+    bfloat16: bool,
+    resume: bool,
+) -> None:
+    """Train every weight of `net` on `examples`, in their order, by the stages of `recipe`; see `Task` for the rest.
+
+    Checkpoints lie under `out/checkpoints`, the curve is written to `out/loss.json`. With `resume` the run continues
+    from the last checkpoint and sees the batches that it would have seen.
+    """
+    plan = recipe.training
+    task = Task(
+        recipe.name,
+        net,
+        {name: p for name, p in net.named_parameters() if p.requires_grad},
+        loss,
+        examples,
+        default_collate,
+        weight=weight,
+        shuffle=False,
+        rate=plan.rate_at,
+        bfloat16=bfloat16,
+        workers=8 if torch.cuda.is_available() else 1,
+    )
+    spec = TrainSpec(
+        steps=plan.steps,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        gradient_clip=plan.gradient_clip,
+        evaluate_every=plan.checkpoint_every,
+        log_every=LOG_EVERY,
+    )
+    curve = fit(task, spec, out / "checkpoints", seed=recipe.seed, resume=resume)
+    write_json(out / "loss.json", {"train": curve.train, "seconds": curve.seconds})
