@@ -6,24 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import loracast.study.bench as room
 from loracast.errors import ConfigError
-from loracast.study.bench import bench, bench_table, side_by_side, side_by_side_markdown
-from loracast.study.bench.places import backbones_here, is_here
-from loracast.study.bench.series import synthetic_windows
+from loracast.study.bench import bench
+from loracast.study.bench.settings import WARM_UP, Settings, read_bench, synthetic_windows
 
 SMALL = {"steps": 2, "batch_size": 4, "context": 24, "horizon": 6, "windows": 4, "samples": 2}
 KILLED = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
 BROKEN = [sys.executable, "-c", "import sys; sys.exit('no room for a network')"]
-
-
-def said(table: object) -> str:
-    console = Console(width=300)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
 
 
 @pytest.fixture(scope="module")
@@ -122,52 +113,30 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(backbones, methods
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_would_have_to_be_downloaded_is_not_among_the_defaults(monkeypatch):
-    monkeypatch.setattr("loracast.study.bench.places.is_cached", lambda name: name == "amazon/chronos-t5-tiny")
-    assert set(backbones_here()) == {"chronos-t5-nano", "moirai-nano", "lag-llama-nano", "chronos-t5-tiny"}
-    assert is_here("amazon/chronos-t5-tiny")
-    assert not is_here("chronos-t5-mini")
+def test_steps_are_those_of_the_one_loop_without_the_first_ones(tiny, monkeypatch):
+    from loracast.models.registry import load_backbone
+    from loracast.study.bench import arm as process
+    from loracast.tuning.arm import ArmSpec
+    from loracast.tuning.attach import attach
 
-
-def test_a_table_has_a_line_for_every_arm_and_says_why_one_is_empty(measured):
-    text = said(bench_table(json.loads(measured.read_text())))
-    assert "tiny-t5" in text
-    assert "refused" in text
-    assert "bitfit" in text.split("refused: ")[1]
-    assert "GPU memory" not in text
-
-
-def test_machines_lie_side_by_side_with_their_ratio(measured, tmp_path):
-    content = json.loads(measured.read_text())
-    lora = next(row for row in content["rows"] if row["method"] == "lora")
-    lora["step_seconds"]["median"] *= 3
-    content["hardware"]["processor"] = "Slow CPU"
-    slow = tmp_path / "slow.json"
-    slow.write_text(json.dumps(content))
-    head, _, *lines = side_by_side_markdown([measured, slow]).splitlines()
-    cells = next(dict(zip(head.split(" | "), line.split(" | "), strict=True)) for line in lines if "| lora |" in line)
-    assert (cells["step B/A"], cells["forecast B/A"]) == ("3.00", "1.00")
-    assert "Slow CPU" in said(side_by_side([measured, slow]))
-
-
-def test_files_of_other_settings_are_not_compared(measured, tmp_path):
-    content = json.loads(measured.read_text())
-    content["settings"]["batch_size"] = 64
-    other = tmp_path / "other.json"
-    other.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match="batch_size 64 against 4"):
-        side_by_side([measured, other])
+    curves, fit = [], process.fit
+    monkeypatch.setattr(process, "fit", lambda *asked, **more: curves.append(fit(*asked, **more)) or curves[-1])
+    arm = ArmSpec(model=str(tiny), method="lora")
+    found, meter = process._trained(attach(load_backbone(str(tiny)), arm.method), arm, Settings(**SMALL))
+    (curve,) = curves
+    assert curve.steps == len(curve.step_seconds) == WARM_UP + SMALL["steps"]
+    assert found["median"] == pytest.approx(sum(curve.step_seconds[WARM_UP:]) / 2)
+    assert 0 < meter.seconds < curve.seconds
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "not json", '{"format": 2}'])
-def test_what_is_no_bench_is_not_compared(text, measured, tmp_path):
+def test_what_is_no_bench_is_not_read(text, measured, tmp_path):
+    assert read_bench(measured)["settings"] == SMALL
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(ConfigError, match=r"other\.json"):
-        side_by_side([measured, tmp_path / "other.json"])
+        read_bench(tmp_path / "other.json")
     with pytest.raises(ConfigError, match=r"none\.json"):
-        side_by_side([measured, tmp_path / "none.json"])
-    with pytest.raises(ConfigError, match="1 file given"):
-        side_by_side([measured])
+        read_bench(tmp_path / "none.json")
 
 
 def test_the_series_are_plausible_have_gaps_and_are_the_same_each_time():

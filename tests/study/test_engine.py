@@ -16,10 +16,11 @@ import pytest
 import loracast.study.run
 from loracast.errors import BudgetError, ConfigError, TrainingError
 from loracast.files import read_json
-from loracast.spec import ExperimentSpec
 from loracast.study.engine import Plan
+from loracast.study.experiment import ExperimentSpec
 from loracast.study.runs import status_of
 from loracast.study.study import run_experiment
+from loracast.study.summary import Summary
 from tests.conftest import spec_of
 from tests.study.test_study import numbers
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 WORDS = {"JAX_PLATFORMS": "cpu", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def run(spec: ExperimentSpec, out: Path, **more: Any) -> dict[str, Any]:
+def run(spec: ExperimentSpec, out: Path, **more: Any) -> Summary:
     return run_experiment(spec, out, progress=False, say=lambda _: None, **more)
 
 
@@ -35,7 +36,8 @@ def started(table: Path, tiny: Path, out: Path, *, jobs: int, resume: bool = Fal
     """The same experiment in a process group of its own."""
     code = (
         "import sys; from pathlib import Path; from loracast.study.engine import Plan; "
-        "from loracast.study.study import run_experiment; from tests.conftest import spec_of; table, tiny, out = map(Path, sys.argv[1:4]); "
+        "from loracast.study.study import run_experiment; from tests.conftest import spec_of; "
+        "table, tiny, out = map(Path, sys.argv[1:4]); "
         "run_experiment(spec_of(table, tiny), out, progress=False, say=print, "
         f"plan=Plan(jobs={jobs}), resume={resume})"
     )
@@ -85,10 +87,10 @@ from tests.conftest import spec_of
 
 whole = runs.fit
 
-def fit(attached, *arguments, seed, **settings):
-    if attached.spec.method == "full" and seed == 1:
+def fit(task, *arguments, seed, **settings):
+    if task.name == "tiny-t5 full" and seed == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    return whole(attached, *arguments, seed=seed, **settings)
+    return whole(task, *arguments, seed=seed, **settings)
 
 runs.fit = fit  # in every worker too: each imports this file
 if __name__ == "__main__":
@@ -152,8 +154,8 @@ def test_a_budget_stops_at_a_checkpoint_and_a_resume_comes_to_the_same_numbers(s
         patched.setattr("loracast.study.run.fit", fit)
         summary = run_experiment(spec, out, progress=False, say=said.append, plan=Plan(max_hours=1))
     assert said[-1] == "The budget of 1 h is spent: 4 of 8 runs are done. --resume goes on."
-    assert [arm["arm"] for arm in summary["arms"]][-1] == "tiny-t5 zero-shot"
-    assert {row["state"] for row in summary["missing"]} == {"half-trained", "waiting"}
+    assert summary.arms[-1].arm == "tiny-t5 zero-shot"
+    assert {row.state for row in summary.missing} == {"half-trained", "waiting"}
     assert (out / "runs" / "tiny-t5-lora-r-2-s0" / "checkpoints" / "checkpoint-2" / "complete.json").is_file()
     run(spec, out, resume=True)
     assert numbers(out) == numbers(done)
@@ -182,7 +184,7 @@ def test_a_folder_of_another_version_is_refused(spec, done, tmp_path):
     file = out / "experiment.json"
     file.write_text(json.dumps({key: value for key, value in read_json(file).items() if key != "format"}))
     for look in (lambda: run(spec, out), lambda: status_of(out)):
-        with pytest.raises(ConfigError, match=r"another version of loracast \(format 1, this one writes 2\)"):
+        with pytest.raises(ConfigError, match=r"another version of loracast \(format 1, this one reads 3\)"):
             look()
 
 
@@ -201,7 +203,7 @@ if __name__ == "__main__":
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
     plan = Plan(engine="ray", address=cluster.address)
-    arms = [{"backbone": str(tiny), "method": method} for method in ("zero-shot", "lora")]
+    arms = [{"model": str(tiny), "method": method} for method in ("zero-shot", "lora")]
     run_experiment(spec_of(table, tiny, seeds=[0], arms=arms), out, progress=False, say=lambda _: None, plan=plan)
     try:
         ray.init(address=cluster.address, log_to_driver=False)
@@ -249,21 +251,21 @@ def test_a_plan_that_cannot_be_is_refused(settings, says):
 
 def test_a_context_and_a_share_of_patients_are_settings_of_an_arm(vitals, tiny, tmp_path):
     arms = [
-        {"backbone": str(tiny), "method": "zero-shot"},
-        {"backbone": str(tiny), "method": "zero-shot", "context": 8},
-        {"backbone": str(tiny), "method": "full"},
-        {"backbone": str(tiny), "method": "lora", "patients": 0.3},
-        {"backbone": str(tiny), "method": "lora", "context": 8},
+        {"model": str(tiny), "method": "zero-shot"},
+        {"model": str(tiny), "method": "zero-shot", "context": 8},
+        {"model": str(tiny), "method": "full"},
+        {"model": str(tiny), "method": "lora", "patients": 0.3},
+        {"model": str(tiny), "method": "lora", "context": 8},
     ]
     summary = run(spec_of(vitals.path, tiny, arms=arms, seeds=[0]), tmp_path / "out")
-    found = {arm["arm"].removeprefix("tiny-t5 "): arm for arm in summary["arms"]}
-    counts = {name: arm["train_patients"] for name, arm in found.items()}
+    found = {arm.arm.removeprefix("tiny-t5 "): arm for arm in summary.arms}
+    counts = {name: arm.train_patients for name, arm in found.items()}
     assert counts["lora r=2 patients=0.3"] == round(0.3 * counts["full"])
-    errors = {name: found[name]["scores"]["map"]["mae"] for name in ("zero-shot", "zero-shot context=8")}
+    errors = {name: found[name].scores["map"].mae for name in ("zero-shot", "zero-shot context=8")}
     assert len(set(errors.values())) == 2
     short = found["lora r=2 context=8"]
-    own = short["scores"]["map"]["mae"] - errors["zero-shot context=8"]
-    assert short["vs_zero_shot"]["map"]["mae_difference"] == pytest.approx(own)
-    assert short["vs_full"] is found["lora r=2 patients=0.3"]["vs_full"] is None, "full learnt on other terms"
-    targets = {arm["scores"]["map"]["n_cells"] for arm in summary["arms"]}
+    own = short.scores["map"].mae - errors["zero-shot context=8"]
+    assert short.vs_zero_shot["map"].mae_difference == pytest.approx(own)
+    assert short.vs_full == found["lora r=2 patients=0.3"].vs_full == {}, "full learnt on other terms"
+    targets = {arm.scores["map"].n_cells for arm in summary.arms}
     assert len(targets) == 1, "whatever is seen, the same targets are scored"

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from loracast.files import write_json
-from loracast.study.runs import FAILED, Run, runs_of
+from loracast.study.runs import FAILED, Place, runs_of
 from tests.conftest import spec_of
 
 
 def test_a_reason_is_told_without_the_paths_of_this_machine(tmp_path):
-    run = Run("arm", None, 0, tmp_path / "arm")
+    run = Place("arm", 0, tmp_path / "arm")
     write_json(run.folder / FAILED, {"error": "OSError: No room: '/home/jane/data/icu/x.parquet', see /var/log/syslog"})
     assert run.reason() == "OSError: No room: '…/x.parquet', see …/syslog"
     assert run.state() == "failed"
@@ -21,7 +21,7 @@ def test_a_reason_is_told_without_the_paths_of_this_machine(tmp_path):
     [("result.json", "done"), (FAILED, "failed"), ("checkpoints/x", "half-trained"), (None, "waiting")],
 )
 def test_how_far_a_run_is_follows_from_what_its_folder_holds(tmp_path, file, state):
-    run = Run("arm", None, 0, tmp_path)
+    run = Place("arm", 0, tmp_path)
     if file is not None:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("{}")
@@ -29,8 +29,8 @@ def test_how_far_a_run_is_follows_from_what_its_folder_holds(tmp_path, file, sta
 
 
 def test_two_patterns_that_differ_in_signs_alone_have_folders_of_their_own(vitals, tiny):
-    arms = [{"backbone": str(tiny), "method": "zero-shot"}]
-    arms += [{"backbone": str(tiny), "method": "lora", "sites": sites} for sites in (r".*\\.[qv]", r".*.[qv]")]
+    arms = [{"model": str(tiny), "method": "zero-shot"}]
+    arms += [{"model": str(tiny), "method": "lora", "sites": sites} for sites in (r".*\\.[qv]", r".*.[qv]")]
     runs = runs_of(spec_of(vitals.path, tiny, arms=arms), Path("out"))
     assert len({run.folder for run in runs}) == len(runs)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loracast.data.series import series_of
 
-from loracast.data.stream import series_of
 from loracast.errors import AdapterError, BackboneError, ConfigError
 from loracast.spec import TrainSpec
 from loracast.study import steps
@@ -28,7 +28,7 @@ FEW = {"samples": 4}
 
 def adapt(table: Table | Path, out: Path, tiny: Path, **more: Any) -> dict[str, Any]:
     settings = {"window": WINDOW, "training": LOOP, "progress": False, **more}
-    return adapt_table(table, out, arm={"backbone": str(tiny), "method": "lora"}, **settings)
+    return adapt_table(table, out, arm={"model": str(tiny), "method": "lora"}, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -86,33 +86,32 @@ def test_a_series_shorter_than_the_context_is_forecast_from_what_there_is(tiny, 
 
 def test_an_adapter_is_scored_beside_zero_shot_and_the_floor(vitals, tiny, adapter):
     summary = evaluate_table(vitals, adapters=[adapter], backbone=str(tiny), forecasting=FEW, progress=False)
-    arms = {arm["arm"]: arm for arm in summary["arms"]}
+    arms = {arm.arm: arm for arm in summary.arms}
     assert list(arms) == ["last-value", "seasonal-naive", "context-mean", "tiny-t5 zero-shot", "adapter"]
-    assert arms["adapter"]["trainable_parameters"] == 24 * 2 * 32
-    assert arms["adapter"]["vs_zero_shot"]["map"]["verdict"] in {"better", "worse", "no difference shown"}
-    assert summary["windows"]["context"] == 24
-    json.dumps(summary, allow_nan=False)
-    assert PATIENT not in json.dumps(summary)
+    assert arms["adapter"].trainable_parameters == 24 * 2 * 32
+    assert arms["adapter"].vs_zero_shot["map"].verdict in {"better", "worse", "no difference shown"}
+    assert summary.windows.context == 24
+    assert PATIENT not in summary.model_dump_json()
 
 
 def test_two_adapters_that_bear_the_same_name_are_two_arms(vitals, tiny, adapter, tmp_path):
     other = tmp_path / "adapter"
     adapt(vitals, other, tiny, training={**LOOP, "learning_rate": 0.1})
     summary = evaluate_table(vitals, adapters=[adapter, other], backbone=str(tiny), forecasting=FEW, progress=False)
-    assert {str(adapter), str(other)} < {arm["arm"] for arm in summary["arms"]}
+    assert {str(adapter), str(other)} < {arm.arm for arm in summary.arms}
 
 
 def test_without_an_adapter_nothing_is_said_of_other_tables(vitals, tiny):
     summary = evaluate_table(vitals, backbone=str(tiny), window=WINDOW, forecasting=FEW, progress=False)
-    (check,) = [check for check in summary["checks"] if check["code"] == "C09"]
-    assert check["outcome"] == "not applicable"
+    (check,) = [check for check in summary.checks if check.code == "C09"]
+    assert check.outcome == "not applicable"
 
 
 def test_the_adapters_own_split_is_used_whatever_seed_is_given(vitals, tiny, adapter):
     settings = {"backbone": str(tiny), "forecasting": FEW, "progress": False}
     scored = [evaluate_table(vitals, adapters=[adapter], split_seed=seed, **settings) for seed in (0, 7)]
-    assert scored[0]["windows"]["split_fingerprint"] == scored[1]["windows"]["split_fingerprint"]
-    assert adapters.read_card(adapter)["data"]["split_fingerprint"] == scored[0]["windows"]["split_fingerprint"]
+    assert scored[0].windows.split_fingerprint == scored[1].windows.split_fingerprint
+    assert adapters.read_card(adapter)["data"]["split_fingerprint"] == scored[0].windows.split_fingerprint
 
 
 def test_adapters_of_different_splits_are_refused_together(vitals, tiny, adapter, tmp_path):
@@ -156,7 +155,7 @@ def test_a_folder_that_is_called_like_a_release_may_be_given_as_the_base(vitals,
     shutil.copytree(tiny, base)
     shutil.copytree(adapter, copy)
     card = json.loads((copy / adapters.CARD).read_text())
-    (copy / adapters.CARD).write_text(json.dumps({**card, "backbone": base.name}))
+    (copy / adapters.CARD).write_text(json.dumps({**card, "model": base.name}))
     settings = {"adapter": copy, "backbone": str(base), "forecasting": FEW, "progress": False}
     assert forecast_table(vitals, tmp_path / "out.parquet", **settings) > 0
 
@@ -178,8 +177,8 @@ def test_a_finished_adapter_is_never_written_over(vitals, tiny, tmp_path, resume
 
 
 def test_zero_shot_cannot_be_adapted(vitals, tmp_path):
-    with pytest.raises(ConfigError, match=r"trains nothing.*\bfull\b.*\blora\b"):
-        adapt_table(vitals, tmp_path / "a", arm={"backbone": "chronos-t5-nano", "method": "zero-shot"})
+    with pytest.raises(ConfigError, match=r"adapts nothing.*\bfull\b.*\blora\b"):
+        adapt_table(vitals, tmp_path / "a", arm={"model": "chronos-t5-nano", "method": "zero-shot"})
 
 
 def test_a_misspelt_setting_is_named(vitals, tiny, tmp_path):
@@ -236,7 +235,7 @@ def test_a_resume_with_other_settings_is_refused(vitals, tiny, tmp_path, monkeyp
 
 def test_signals_of_a_patient_are_adapted_to_and_forecast_jointly(vitals, tmp_path):
     moirai = str(save_moirai(tmp_path / "moirai"))
-    arm, training = {"backbone": moirai, "method": "lora"}, {"steps": 2, "batch_size": 8, "evaluate_every": 1}
+    arm, training = {"model": moirai, "method": "lora"}, {"steps": 2, "batch_size": 8, "evaluate_every": 1}
     window = {"context": 24, "horizon": 6, "stride": 6, "joint": True}
     card = adapt_table(vitals.path, tmp_path / "a", arm=arm, window=window, training=training, progress=False)
     assert card["window"]["joint"] is True
@@ -252,4 +251,4 @@ def test_signals_of_a_patient_are_adapted_to_and_forecast_jointly(vitals, tmp_pa
     assert len(same) == len(alone)
     assert not np.allclose(same["q0.5_x"], same["q0.5_y"]), "the other signal has been read"
     summary = evaluate_table(vitals.path, adapters=[tmp_path / "a"], backbone=moirai, progress=False)
-    assert summary["windows"]["joint"] is True
+    assert summary.windows.joint is True

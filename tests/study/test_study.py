@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from loracast.errors import ConfigError
-from loracast.spec import ExperimentSpec
+from loracast.study.experiment import ExperimentSpec
 from loracast.study.runs import runs_of
 from loracast.study.study import run_experiment
+from loracast.study.summary import Summary, read_facts
 from loracast.types import Table
 from tests.conftest import PATIENT, STAY, cohort, save_backbone, spec_of, write_long
 
 
-def run(spec: ExperimentSpec, out: Path, **more: Any) -> dict[str, Any]:
+def run(spec: ExperimentSpec, out: Path, **more: Any) -> Summary:
     return run_experiment(spec, out, progress=False, say=lambda _: None, **more)
 
 
@@ -38,9 +39,9 @@ def numbers(out: Path) -> dict[str, Any]:
 
 def test_there_is_a_folder_a_run_and_nothing_is_left_of_checkpoints(done):
     assert sorted(path.name for path in (done / "runs").iterdir()) == [
-        "context-mean",
-        "last-value",
-        "seasonal-naive",
+        "context-mean-s0",
+        "last-value-s0",
+        "seasonal-naive-s0",
         "tiny-t5-full-s0",
         "tiny-t5-full-s1",
         "tiny-t5-lora-r-2-s0",
@@ -61,7 +62,7 @@ def test_every_run_forecast_every_test_window(done):
 
 def test_what_is_done_is_not_done_again(spec, done):
     before = times(done)
-    summary = json.loads((done / "summary.json").read_text())
+    summary = read_facts(Summary, done / "summary.json")
     assert run(spec, done) == summary
     assert times(done) == before
     assert before
@@ -96,24 +97,23 @@ def test_a_run_that_was_lost_is_done_again_alone(spec, done, tmp_path):
 
 KILLED = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 from loracast.study import run as runs
 from tests.conftest import spec_of
-from tests.test_grid import run
+from tests.study.test_study import run
 
 table, tiny, out = map(Path, sys.argv[1:])
 whole, calls = runs.fit, 0
 
-def fit(attached, *arguments, **settings):
-    loss, seen = attached.backbone.loss, 0
-    def counted(context, future, rows):
+def fit(task, *arguments, **settings):
+    def counted(batch):
         global calls
-        calls += attached.backbone.net.training
+        calls += task.net.training
         if calls == 8:  # the fourth step of the second seed
             os.kill(os.getpid(), signal.SIGKILL)
-        return loss(context, future, rows)
-    attached.backbone.loss = counted
-    return whole(attached, *arguments, **settings)
+        return task.loss(batch)
+    return whole(replace(task, loss=counted), *arguments, **settings)
 
 runs.fit = fit
 run(spec_of(table, tiny), out)
@@ -185,14 +185,14 @@ def test_weights_that_changed_between_runs_are_refused(spec, vitals, tiny, done,
 
 def test_a_result_of_another_spec_in_a_runs_place_is_refused(spec, done, tmp_path):
     out = Path(shutil.copytree(done, tmp_path / "copy"))
-    file = out / "runs" / "last-value" / "result.json"
+    file = out / "runs" / "last-value-s0" / "result.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "run_id": "0" * 16}))
-    with pytest.raises(ConfigError, match="last-value holds a result of another spec"):
+    with pytest.raises(ConfigError, match="last-value-s0 holds a result of another spec"):
         run(spec, out)
 
 
 def test_an_unknown_method_or_backbone_is_refused_before_anything_is_written(vitals, tiny, tmp_path):
-    arms = [{"backbone": str(tiny), "method": "zero-shot"}, {"backbone": str(tiny), "method": "lorra"}]
+    arms = [{"model": str(tiny), "method": "zero-shot"}, {"model": str(tiny), "method": "lorra"}]
     with pytest.raises(ConfigError, match="No method 'lorra'"):
         run(spec_of(vitals.path, tiny, arms=arms), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,12 +1,90 @@
-"""From an experiment's TOML to what it asks for."""
+"""What an experiment asks for: data × arms × seeds on the same windows; and its TOML."""
 
 import tomllib
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, model_validator
+
+from loracast.data.readers import AnyReader, readers
 from loracast.errors import ConfigError
-from loracast.spec import ExperimentSpec, parse
+from loracast.files import digest
+from loracast.models.naive import FLOOR
+from loracast.models.registry import kind_of, models
+from loracast.spec import ForecastSpec, Frozen, Seed, SplitSpec, TrainSpec, WindowSpec, parse
+from loracast.tuning.arm import ArmSpec
+
+
+class ExperimentSpec(Frozen):
+    """A whole comparison: data × arms × seeds, on the same windows."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: AnyReader
+    windows: WindowSpec = WindowSpec()
+    split: SplitSpec = SplitSpec()
+    training: TrainSpec = TrainSpec()
+    forecast: ForecastSpec = ForecastSpec()
+    arms: tuple[ArmSpec, ...] = Field(min_length=1)
+    baselines: tuple[str, ...] = ()
+    """Models without pretrained weights, by name: short for arms of them as they come. The naive ones always run."""
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    validation_scores: bool = False
+    """Score the validation windows too: a rank sweep decides on them."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "ExperimentSpec":
+        known = [name for name, (family, _) in models().items() if family.kind != "pretrained"]
+        strange = [name for name in self.baselines if name not in known]
+        if strange:
+            raise ValueError(f"baselines {', '.join(strange)} are none. Baselines: {', '.join(known)}")
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError(f"baselines {self.baselines} repeat")
+        names = [arm.name for arm in self.competitors]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"these arms stand twice: {', '.join(twice)} (arms that differ in revision or training alone bear one "
+                "name: compare them in two experiments)"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} repeat")
+        return self._with_zero_shot()
+
+    def _with_zero_shot(self) -> "ExperimentSpec":
+        wanted = {arm.terms for arm in self.arms if kind_of(arm.model) == "pretrained"}
+        missing = wanted - {arm.terms for arm in self.arms if arm.method.name == "zero-shot"}
+        if missing:
+            model, revision, context = min(missing, key=str)
+            seen = "" if revision is None else f', revision = "{revision}"'
+            seen += "" if context is None else f", context = {context}"
+            raise ValueError(
+                f"no zero-shot arm for {', '.join(sorted({terms[0] for terms in missing}))}: every comparison is "
+                f'against it; add {{ model = "{model}", method = "zero-shot"{seen} }}'
+            )
+        return self
+
+    @property
+    def competitors(self) -> tuple[ArmSpec, ...]:
+        """Every arm: the naive floor, the baselines, then those that were given."""
+        given = {arm.name for arm in self.arms}
+        short = [name for name in dict.fromkeys((*FLOOR, *self.baselines)) if name not in given]
+        return (*(ArmSpec.model_validate({"model": name}) for name in short), *self.arms)
+
+    def seeds_of(self, arm: ArmSpec) -> tuple[int, ...]:
+        """The seeds that an arm runs with; what trains nothing runs once, with the first."""
+        return self.seeds if arm.method.trains else self.seeds[:1]
+
+    @property
+    def digest(self) -> str:
+        """What tells this experiment from another, wherever its files lie."""
+        return digest(self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """The spec for a result file, without paths: fingerprints of data and weights say more."""
+        content = self.model_dump(mode="json", exclude={"data"})
+        return content | {"data": self.data.as_json(), "arms": [arm.as_json() for arm in self.arms]}
 
 
 def read_experiment(path: Path, *, data: Path | None = None, backbones: str | None = None) -> ExperimentSpec:
@@ -23,20 +101,26 @@ def read_experiment(path: Path, *, data: Path | None = None, backbones: str | No
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name} is not valid TOML: {error}.") from error
-    where = content.get("data")
-    if isinstance(where, dict):
-        if data is not None:
-            where["path"] = str(data.resolve())
-        elif isinstance(where.get("path"), str):
-            where["path"] = str((path.parent / where["path"]).resolve())
+    if isinstance(content.get("data"), dict):
+        _place_data(content["data"], path.parent, data)
     _expand(content, path.name, backbones)
     if isinstance(content.get("arms"), list):
         content["arms"] = [one for arm in content["arms"] for one in _every_combination(arm)]
     for arm in content["arms"] if isinstance(content.get("arms"), list) else []:
-        name = arm.get("backbone") if isinstance(arm, dict) else None
+        name = arm.get("model") if isinstance(arm, dict) else None
         if isinstance(name, str) and (path.parent / name).is_dir():
-            arm["backbone"] = str((path.parent / name).resolve())
+            arm["model"] = str((path.parent / name).resolve())
     return parse(ExperimentSpec, content, path.name)
+
+
+def _place_data(asked: dict[str, Any], folder: Path, instead: Path | None) -> None:
+    """Make the paths of `[data]` whole, and put `instead` in the place of the one it reads."""
+    reader = readers().get(str(asked.get("source")))
+    for name in reader.paths() if reader else ():
+        if isinstance(asked.get(name), str):
+            asked[name] = str((folder / asked[name]).resolve())
+    if instead is not None:
+        asked["path"] = str(instead.resolve())
 
 
 def _expand(content: dict[str, Any], file: str, chosen: str | None) -> None:
@@ -47,7 +131,7 @@ def _expand(content: dict[str, Any], file: str, chosen: str | None) -> None:
             raise ConfigError(f"{file} names its arms one by one; there is no set of backbones {chosen!r} to choose.")
         return
     named = isinstance(sets, dict) and sets and all(isinstance(names, list) for names in sets.values())
-    if not isinstance(sets, dict) or not named or not isinstance(methods, list) or "arms" in content:
+    if not isinstance(sets, dict) or not named or not isinstance(methods, list):
         raise ConfigError(
             f'{file}: give either [[arms]], or both [backbones] (NAME = ["chronos-t5-nano", …]) and [[methods]].'
         )
@@ -55,21 +139,26 @@ def _expand(content: dict[str, Any], file: str, chosen: str | None) -> None:
     if (chosen or default) not in sets:
         raise ConfigError(f"{file} has no set of backbones {chosen!r}. Sets: {', '.join(sets)}.")
     del content["backbones"], content["methods"]
+    known = {name for names in sets.values() for name in names}
     content["arms"] = [
-        {"backbone": name, **{key: value for key, value in method.items() if key != "except"}}
+        {"model": name, **{key: value for key, value in method.items() if key != "except"}}
         if isinstance(method, dict)
         else method
         for name in sets[chosen or default]
         for method in methods
-        if name not in _excepted(method, {name for names in sets.values() for name in names}, file)
-    ]
+        if name not in _excepted(method, known, file)
+    ] + _listed(content.get("arms"))
     if chosen not in (None, default):
         content["name"] = f"{content.get('name')}-{chosen}"
 
 
+def _listed(arms: Any) -> list[Any]:
+    return arms if isinstance(arms, list) else []
+
+
 def _excepted(method: Any, known: set[str], file: str) -> list[str]:
     """The backbones that do without a method."""
-    named = method.get("except", []) if isinstance(method, dict) else []
+    named = method.get("except", []) if isinstance(method, Mapping) else []
     strange = [name for name in named if name not in known] if isinstance(named, list) else [named]
     if strange:
         raise ConfigError(f"{file}: except = {named!r} must list backbones of its sets: {', '.join(sorted(known))}.")

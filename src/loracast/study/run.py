@@ -3,9 +3,9 @@
 `result.json` is written last: a folder without it is a run that was interrupted.
 """
 
-import os
+import copy
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,42 +14,50 @@ import numpy as np
 import torch
 from transformers import set_seed
 
-from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import Windows, WindowSet
 from loracast.files import write_json, written
-from loracast.models.base import check_window
-from loracast.models.forecast import Forecaster, fitted, forecast_batches, pretrained
-from loracast.models.naive import Baseline
-from loracast.scoring.compare import Statistics, score_cells, summarise
-from loracast.spec import ArmSpec, ExperimentSpec, SplitSpec
-from loracast.study.shared import Shared
-from loracast.training import Curve, Say, fit
-from loracast.training import cost as costs
-from loracast.tuning import adapter
-from loracast.tuning.methods import METHODS, attach
+from loracast.models.base import Model, Network, check_window
+from loracast.models.forecast import forecaster, score
+from loracast.models.registry import families, kind_of, load_backbone, load_model
+from loracast.scoring.compare import summarise
+from loracast.spec import SplitSpec
+from loracast.study.experiment import ExperimentSpec
+from loracast.study.summary import LEARNING, RESULT, Costs, RunResult, write_facts
+from loracast.training import cost
+from loracast.training.checkpoint import Curve
+from loracast.training.fit import Say, fit
+from loracast.training.task import window_task
+from loracast.tuning.adapter import base_digest, save_adapter
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.tuning.method import Attached
 from loracast.types import LEVELS
 
 CELLS = "cells.parquet"
 VALIDATION = "validation.parquet"
 QUANTILES = "quantiles.npy"
 
-UNTRAINED: dict[str, Any] = {
-    "backbone": None,
-    "settings": {},
-    "licence": None,
-    "base_sha256": None,
-    "seed": 0,
-    "trainable_parameters": 0,
-    "total_parameters": 0,
-    "train_seconds": 0.0,
-    "train_steps": 0,
-    "seconds_per_step": None,
-    "forecast_seconds": 0.0,
-    "peak_memory_bytes": 0,
-    "adapter_bytes": None,
-    "best_step": None,
-}
-"""What a result says of an arm that trained nothing, until something else is known."""
+
+class Shared:
+    """The pretrained model that the last run used, as it was loaded, so that the next need not read and hash it again.
+
+    One at a time is kept: the arms of one model stand together in an experiment.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[str, str | None] | None = None
+        self._loaded: tuple[Model, str] | None = None
+
+    def copy(self, arm: ArmSpec, windows: Windows, seed: int) -> tuple[Model, str | None]:
+        """A model of one's own to change, and the digest of its pretrained weights."""
+        if kind_of(arm.model) != "pretrained":
+            lengths = {"context": arm.context or windows.meta["context"], "horizon": windows.meta["horizon"]}
+            return load_model(arm.model, revision=arm.revision, seed=seed, **lengths), None
+        if self._loaded is None or self._key != (arm.model, arm.revision):
+            self._loaded = None  # before the next is loaded: two large ones may not fit
+            model = load_backbone(arm.model, revision=arm.revision)
+            self._key, self._loaded = (arm.model, arm.revision), (model, base_digest(model))
+        return copy.deepcopy(self._loaded[0]), self._loaded[1]
 
 
 @dataclass(frozen=True)
@@ -71,180 +79,95 @@ class Conduct:
     shared: Shared = field(default_factory=Shared)
 
 
-def signals_of(windows: WindowSet) -> dict[str, Signal]:
-    """What is known of each signal, in the order of the windows' signal codes."""
-    return {name: signal_named(name, windows.units) for name in windows.signals}
+@dataclass(frozen=True)
+class _Trained:
+    """What training left: its curve, what it cost, how many patients it saw, and where the trained numbers are."""
 
-
-def score(
-    forecaster: Forecaster,
-    windows: WindowSet,
-    *,
-    batch_size: int,
-    label: str,
-    quantiles: Path | None = None,
-    progress: bool = True,
-) -> Statistics:
-    """Forecast `windows` batch by batch and add up the scores.
-
-    `quantiles` takes a float32 .npy of shape (window, horizon, level), written through a memory map.
-    """
-    statistics, signals = Statistics(), signals_of(windows)
-    shape = (len(windows), windows.horizon, len(LEVELS))
-    store = None
-    if quantiles is not None:
-        store = np.lib.format.open_memmap(quantiles, mode="w+", dtype=np.float32, shape=shape)
-        _reserve(quantiles)
-    for batch in forecast_batches(forecaster, windows, batch_size=batch_size, label=label, progress=progress):
-        cells = score_cells(
-            batch.future,
-            batch.forecast,
-            batch.context,
-            patient=windows.patient[batch.rows],
-            signal=windows.signal[batch.rows],
-            signals=signals,
-        )
-        statistics.add(cells)
-        if store is not None:
-            store[batch.rows] = batch.forecast.quantiles
-    if store is not None:
-        store.flush()
-    return statistics
-
-
-def _reserve(path: Path) -> None:
-    """Take the whole file's room on the disk now: a memory map that finds none later kills the process (SIGBUS)."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-def run_baseline(
-    name: str,
-    baseline: Baseline,
-    windows: Windows,
-    spec: ExperimentSpec,
-    folder: Path,
-    run_id: str,
-    *,
-    conduct: Conduct,
-) -> None:
-    """Score a forecast that is fitted to each window alone into `folder`."""
-    facts = UNTRAINED | {"run_id": run_id, "arm": name, "method": "baseline"}
-    _finish(lambda: fitted(baseline), windows, spec, folder, facts, conduct)
-
-
-def run_network(
-    name: str, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, *, conduct: Conduct, seed: int
-) -> None:
-    """Train a network from scratch on the training windows and score it into `folder`."""
-    from loracast.models.neural import fit_network
-
-    checkpoints = _checkpoints(folder, conduct)
-    whole = conduct.alone and not checkpoints.exists()
-    with costs.metered() as cost:
-        trained = fit_network(
-            name,
-            windows,
-            spec.scratch,
-            checkpoints,
-            seed=seed,
-            resume=conduct.resume,
-            progress=conduct.progress,
-            after_checkpoint=conduct.after_checkpoint,
-        )
-    with written(folder / "network") as temporary:
-        temporary.mkdir(parents=True)
-        trained.save(temporary)
-    facts = {"run_id": run_id, "arm": name, "method": "scratch", "seed": seed}
-    facts |= {"trainable_parameters": trained.parameters, "total_parameters": trained.parameters}
-    facts |= _trained(trained.curve, cost, folder / "network", folder, whole=whole)
-    _finish(lambda: trained.forecaster, windows, spec, folder, UNTRAINED | facts, conduct)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    curve: Curve
+    meter: cost.Meter
+    patients: int
+    saved: Path
+    whole: bool
+    """False for a training that was resumed, or shared the machine: the energy that was counted is not its own."""
 
 
 def run_arm(
     arm: ArmSpec, windows: Windows, spec: ExperimentSpec, folder: Path, run_id: str, *, conduct: Conduct, seed: int
 ) -> None:
-    """Run one arm with one seed into `folder`.
+    """Run one arm with one seed into `folder`, whatever its model and its method are.
 
     Checkpoints lie under `folder/checkpoints` until the run is done; a resume continues from the last one.
     """
-    checkpoints = _checkpoints(folder, conduct)
-    whole = conduct.alone and not checkpoints.exists()
-    backbone, base = conduct.shared.copy(arm.backbone, arm.revision)
-    check_window(backbone.card, arm.context or windows.meta["context"])
+    checkpoints = folder / "checkpoints"
+    if not conduct.resume and checkpoints.exists():
+        shutil.rmtree(checkpoints)
+    folder.mkdir(parents=True, exist_ok=True)
+    model, base = conduct.shared.copy(arm, windows, seed)
+    check_window(model.card, arm.context or windows.meta["context"])
     # The low-rank factors start from torch's global state.
     set_seed(seed)
-    attached = attach(backbone, arm)
-    if torch.cuda.is_available():  # what trains nothing too: its forecasts are timed beside the others'
-        backbone.net.cuda()
-    facts = UNTRAINED | {
-        "run_id": run_id,
-        "arm": arm.name,
-        "settings": arm.as_json(),
-        "backbone": backbone.card.name,
-        "method": arm.method,
-        "seed": seed,
-        "licence": backbone.card.licence,
-        "revision": backbone.card.revision,
-        "base_sha256": base,
-        "trainable_parameters": attached.trainable_parameters,
-        "total_parameters": backbone.card.parameters,
-    }
-    if METHODS[arm.method].trains:
-        train = windows.train.of_patients(arm.patients, seed).seeing(arm.context)
-        with costs.metered() as cost:
-            curve = fit(
-                attached,
-                train,
-                windows.validation.seeing(arm.context),
-                spec.training,
-                checkpoints,
-                seed=seed,
-                resume=conduct.resume,
-                progress=conduct.progress,
-                say=conduct.say,
-                after_checkpoint=conduct.after_checkpoint,
-                track=conduct.track,
-                results=conduct.results,
-            )
-        known = adapter_facts(windows, train, curve, seed, spec.split)
-        adapter.save_adapter(attached, folder / "adapter", base=base, facts=known)
-        facts |= _trained(curve, cost, folder / "adapter", folder, whole=whole)
-        facts["train_patients"] = known["patients"]["train"]
-    _finish(lambda: pretrained(backbone, spec.forecast, context=arm.context), windows, spec, folder, facts, conduct)
+    attached = attach(model, arm.method)
+    if torch.cuda.is_available() and model.card.parameters:  # what trains nothing too: its forecasts are timed as well
+        attached.network.net.cuda()
+    job = _Job(attached, arm, windows, spec, folder, seed, base)
+    trained = _train(job, conduct) if arm.method.trains else None
+    _finish(job, trained, run_id, progress=conduct.progress)
     shutil.rmtree(checkpoints, ignore_errors=True)
     attached.trainable.clear()
     if torch.cuda.is_available():  # give the GPU's memory back before the next run takes its own
         torch.cuda.empty_cache()
 
 
-def _checkpoints(folder: Path, conduct: Conduct) -> Path:
+@dataclass(frozen=True)
+class _Job:
+    """An arm with its method on its model, the windows it learns from and is scored on, and where its files go."""
+
+    attached: Attached
+    arm: ArmSpec
+    windows: Windows
+    spec: ExperimentSpec
+    folder: Path
+    seed: int
+    base: str | None
+    """The digest of the pretrained weights; None where there are none."""
+
+
+def _train(job: _Job, conduct: Conduct) -> _Trained:
+    """Train what the arm trains, and save it beside its learning curve."""
+    attached, arm, windows, folder = job.attached, job.arm, job.windows, job.folder
     checkpoints = folder / "checkpoints"
-    if not conduct.resume and checkpoints.exists():
-        shutil.rmtree(checkpoints)
-    return checkpoints
-
-
-def _trained(curve: Curve, cost: costs.Meter, saved: Path, folder: Path, *, whole: bool) -> dict[str, Any]:
-    """Write the learning curve; what a result says of the training behind it.
-
-    `whole` is False for a training that was resumed, or shared the machine: the energy that was counted is not its own.
-    """
-    write_json(folder / "learning.json", curve.as_json())
-    return {
-        "train_seconds": curve.seconds,
-        "train_steps": curve.steps,
-        "seconds_per_step": curve.seconds_per_step,
-        "best_step": curve.best_step,
-        "micro_batch": curve.micro_batch,
-        "accumulation": curve.accumulation,
-        "adapter_bytes": costs.folder_bytes(saved),
-        "energy_joules": cost.energy_joules if whole else None,
-        "peak_memory_bytes": cost.peak_memory_bytes,
-        "peak_gpu_memory_bytes": cost.peak_gpu_memory_bytes,
-    }
+    whole = conduct.alone and not checkpoints.exists()
+    plan = arm.training_of(job.spec.training, attached.model.card.parameters)
+    train = windows.train.of_patients(arm.patients, job.seed).seeing(arm.context)
+    with cost.metered() as meter:
+        curve = fit(
+            window_task(
+                attached,
+                train,
+                windows.validation.seeing(arm.context),
+                name=arm.name,
+                validation_windows=plan.validation_windows,
+            ),
+            plan,
+            checkpoints,
+            seed=job.seed,
+            resume=conduct.resume,
+            progress=conduct.progress,
+            say=conduct.say,
+            after_checkpoint=conduct.after_checkpoint,
+            track=conduct.track,
+            results=conduct.results,
+        )
+    write_json(folder / LEARNING, curve.as_json())
+    facts = adapter_facts(windows, train, curve, job.seed, job.spec.split)
+    saved = folder / ("network" if job.base is None else "adapter")
+    if job.base is None:
+        with written(saved) as temporary:
+            temporary.mkdir(parents=True)
+            attached.network.save(temporary)
+    else:
+        save_adapter(attached, arm, saved, base=job.base, facts=facts)
+    return _Trained(curve, meter, facts["patients"]["train"], saved, whole)
 
 
 def adapter_facts(windows: Windows, train: WindowSet, curve: Curve, seed: int, split: SplitSpec) -> dict[str, Any]:
@@ -266,44 +189,81 @@ def adapter_facts(windows: Windows, train: WindowSet, curve: Curve, seed: int, s
         "best_step": curve.best_step,
         "validation_loss": min(e["loss"] for e in curve.validation),
         "validation_loss_at_start": curve.validation[0]["loss"],
-        "versions": costs.versions(),
+        "versions": cost.versions(),
     }
 
 
-def _finish(
-    forecaster: Callable[[], Forecaster],
-    windows: Windows,
-    spec: ExperimentSpec,
-    folder: Path,
-    facts: Mapping[str, Any],
-    conduct: Conduct,
-) -> None:
+def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool) -> None:
     """Forecast and score the test windows, and write the run's files, `result.json` last.
 
-    `forecaster` gives one whose draws begin anew, so that the test scores are the same whatever else is scored.
+    Each side is forecast with draws that begin anew, so that the test scores are the same whatever else is scored.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    label, size = f"{facts['arm']}: forecast", spec.forecast.batch_size
-    with costs.metered() as cost, written(folder / QUANTILES) as temporary:
-        statistics = score(
-            forecaster(), windows.test, batch_size=size, label=label, quantiles=temporary, progress=conduct.progress
-        )
-    statistics.to_parquet(folder / CELLS)
+    attached, arm, windows, spec = job.attached, job.arm, job.windows, job.spec
+    label, size, card = f"{arm.name}: forecast", spec.forecast.batch_size, attached.model.card
+
+    def scored(windows: WindowSet, quantiles: Path | None = None) -> Any:
+        one = forecaster(attached.model, spec.forecast, context=arm.context)
+        return score(one, windows, batch_size=size, label=label, quantiles=quantiles, progress=progress)
+
+    with cost.metered() as meter, written(job.folder / QUANTILES) as temporary:
+        sums = scored(windows.test, temporary)
+    sums.to_parquet(job.folder / CELLS)
     if spec.validation_scores:
-        side = score(forecaster(), windows.validation, batch_size=size, label=label, progress=conduct.progress)
-        side.to_parquet(folder / VALIDATION)
-    gpu = [peak for peak in (facts.get("peak_gpu_memory_bytes"), cost.peak_gpu_memory_bytes) if peak is not None]
-    result = {
-        **facts,
-        "data": {key: windows.meta[key] for key in ("source", "simulated", "table_fingerprint", "split_fingerprint")},
-        "windows": {key: windows.meta[key] for key in ("context", "horizon", "stride", "season", "joint", "counts")},
-        "forecast": spec.forecast.model_dump(mode="json"),
-        "forecast_seconds": cost.seconds,
-        "forecast_milliseconds_per_window": 1000 * cost.seconds / len(windows.test),
-        "peak_memory_bytes": max(facts["peak_memory_bytes"], cost.peak_memory_bytes),
-        "peak_gpu_memory_bytes": max(gpu, default=None),
-        "hardware": costs.hardware(),
-        "versions": costs.versions(),
-        "scores": summarise([statistics]),
+        scored(windows.validation).to_parquet(job.folder / VALIDATION)
+    curve = trained.curve if trained else None
+    result = RunResult(
+        **facts_of(arm, attached.model, attached.trainable_parameters),
+        run_id=run_id,
+        seed=job.seed,
+        revision=card.revision,
+        base_sha256=job.base,
+        train_patients=trained.patients if trained else None,
+        best_step=curve.best_step if curve else None,
+        micro_batch=curve.micro_batch if curve else None,
+        accumulation=curve.accumulation if curve else None,
+        costs=_costs(trained, meter, len(windows.test)),
+        data={key: windows.meta[key] for key in ("source", "simulated", "table_fingerprint", "split_fingerprint")},
+        windows={key: windows.meta[key] for key in ("context", "horizon", "stride", "season", "joint", "counts")},
+        forecast=spec.forecast.model_dump(mode="json"),
+        hardware=cost.hardware(),
+        versions=cost.versions(families()[card.family].packages),
+        scores=summarise([sums]),
+    )
+    write_facts(result, job.folder / RESULT)
+
+
+def facts_of(arm: ArmSpec, model: Model | Network, trainable: int) -> dict[str, Any]:
+    """Who an arm is, as a result says it."""
+    return {
+        "arm": arm.name,
+        "model": model.card.name,
+        "family": model.card.family,
+        "kind": model.card.kind,
+        "method": arm.method.name,
+        "settings": arm.as_json(),
+        "licence": model.card.licence,
+        "trainable_parameters": trainable,
+        "total_parameters": model.card.parameters,
     }
-    write_json(folder / "result.json", result)
+
+
+def _costs(trained: _Trained | None, forecasting: cost.Meter, windows: int) -> Costs:
+    known: dict[str, Any] = {"train_seconds": 0.0, "train_steps": 0}
+    meters = [forecasting]
+    if trained is not None:
+        curve, meters = trained.curve, [trained.meter, forecasting]
+        known = {
+            "train_seconds": curve.seconds,
+            "train_steps": curve.steps,
+            "seconds_per_step": curve.seconds_per_step,
+            "adapter_bytes": cost.folder_bytes(trained.saved),
+            "energy_joules": trained.meter.energy_joules if trained.whole else None,
+        }
+    gpu = [meter.peak_gpu_memory_bytes for meter in meters if meter.peak_gpu_memory_bytes is not None]
+    return Costs(
+        **known,
+        forecast_seconds=forecasting.seconds,
+        forecast_milliseconds_per_window=1000 * forecasting.seconds / windows,
+        peak_memory_bytes=max(meter.peak_memory_bytes for meter in meters),
+        peak_gpu_memory_bytes=max(gpu, default=None),
+    )

@@ -12,26 +12,30 @@ import torch
 from tqdm.auto import tqdm
 from transformers import set_seed
 
+from loracast.data.series import tails_of
 from loracast.data.split import split_patients
 from loracast.data.table import open_table, patients_of
-from loracast.data.tails import tails_of
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import AdapterError, ConfigError
 from loracast.files import digest, read_json, write_json, written
-from loracast.models.base import Rows, check_window
-from loracast.models.forecast import Forecaster, fitted, pretrained
-from loracast.models.naive import BASELINES
-from loracast.models.registry import BACKBONES, load_backbone
-from loracast.scoring.checks import run_checks
-from loracast.scoring.compare import Statistics
-from loracast.spec import ArmSpec, ForecastSpec, SplitSpec, TrainSpec, WindowSpec, parse
-from loracast.study.run import UNTRAINED, adapter_facts, score
-from loracast.study.summary import arm_entry, facts_of, with_best
-from loracast.training import Say, distributed, fit
+from loracast.models.base import Model, check_window
+from loracast.models.forecast import forecaster, score
+from loracast.models.naive import FLOOR
+from loracast.models.registry import is_listed, load_backbone, load_model
+from loracast.scoring.sums import Sums
+from loracast.spec import ForecastSpec, SplitSpec, TrainSpec, WindowSpec, parse
+from loracast.study.run import adapter_facts, facts_of
+from loracast.study.summarise import arm_summary, whole, with_best
+from loracast.study.summary import ArmFacts, Costs, Summary
+from loracast.training import distributed
+from loracast.training.fit import Say, fit
+from loracast.training.task import window_task
 from loracast.training.trackers import check_trackers
 from loracast.tuning.adapter import base_digest, load_adapter, read_card, save_adapter
-from loracast.tuning.methods import METHODS, attach, method_named
-from loracast.types import LEVELS, Table
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.attach import attach
+from loracast.tuning.methods import methods
+from loracast.types import LEVELS, Rows, Table
 
 Settings = Mapping[str, Any]
 logger = logging.getLogger(__name__)
@@ -63,30 +67,30 @@ def adapt_table(
     """
     out = Path(out)
     spec = parse(ArmSpec, dict(arm), "The arm")
-    if not method_named(spec.method).trains:
-        trained = ", ".join(name for name, method in METHODS.items() if method.trains)
-        raise ConfigError(f"{spec.method!r} trains nothing. To adapt, choose one of: {trained}.")
+    if not spec.method.trains or "pretrained" not in spec.method.kinds:
+        trained = ", ".join(name for name, one in methods().items() if one.trains and "pretrained" in one.kinds)
+        raise ConfigError(f"{spec.method.name!r} adapts nothing. To adapt, choose one of: {trained}.")
     loop = parse(TrainSpec, dict(training or {}), "The training")
     distributed.share_of(loop.batch_size)
     check_trackers(track)
     table = table if isinstance(table, Table) else open_table(table)
     cut, split = _window(window), parse(SplitSpec, {"seed": seed}, "The split")
-    backbone = load_backbone(spec.backbone, revision=spec.revision)
+    backbone = load_backbone(spec.model, revision=spec.revision)
     check_window(backbone.card, spec.context or cut.resolved(table.step_seconds).context or 0)
     base = base_digest(backbone)
     set_seed(seed)
-    attached = attach(backbone, spec)
+    attached = attach(backbone, spec.method)
     asked: dict[str, Any] = {"seed": seed, "table": table.fingerprint}
     asked |= {name: part.model_dump(mode="json") for name, part in (("arm", spec), ("training", loop), ("window", cut))}
     work = out.with_name(f"{out.name}.work")
     with distributed.main_first():
         windows = _prepared(out, work, table, cut, split, asked, resume=resume)
     train = windows.train.of_patients(spec.patients, seed).seeing(spec.context)
+    seen = windows.validation.seeing(spec.context)
+    plan = spec.training_of(loop, backbone.card.parameters)
     curve = fit(
-        attached,
-        train,
-        windows.validation.seeing(spec.context),
-        loop,
+        window_task(attached, train, seen, name=spec.name, validation_windows=plan.validation_windows),
+        plan,
         work / "checkpoints",
         seed=seed,
         resume=resume,
@@ -98,7 +102,8 @@ def adapt_table(
     )
     with distributed.main_first():
         if distributed.is_main():
-            save_adapter(attached, out, base=base, facts=adapter_facts(windows, train, curve, seed, split))
+            facts = adapter_facts(windows, train, curve, seed, split)
+            save_adapter(attached, spec, out, base=base, facts=facts)
             shutil.rmtree(work)
     return read_card(out)
 
@@ -137,7 +142,7 @@ def forecast_table(
     table = table if isinstance(table, Table) else open_table(table)
     spec = _window(window)
     if adapter is None:
-        model = load_backbone(backbone)
+        model: Model = load_backbone(backbone)
     else:
         card = read_card(Path(adapter), facts=FACTS)
         spec = _fits_adapter(spec, card, table)
@@ -162,6 +167,7 @@ def forecast_table(
                     torch.from_numpy(tails.starts(table.step_seconds)),
                     table.step_seconds,
                     torch.from_numpy(tails.groups()) if spec.joint else None,
+                    spec.season or 1,
                 ),
             )
             part = tails.with_quantiles(quantiles.numpy(), LEVELS, table.step_seconds)
@@ -182,7 +188,7 @@ def evaluate_table(
     forecasting: Settings | None = None,
     split_seed: int = 0,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> Summary:
     """Score the naive floor, zero-shot and adapters on the test patients of a table, as a summary.
 
     An adapter brings its backbone, its window and its split: on the table that it was trained on, the patients of its
@@ -195,43 +201,46 @@ def evaluate_table(
     for card in _alike(cards):
         spec, split = _fits_adapter(spec, card, opened), parse(SplitSpec, card["split"], "The adapter's split")
         revision = card["revision"]
-        backbone = _base_of(card, backbone) or str(card["backbone"])
-    results: dict[str, dict[str, Any]] = {}
-    statistics: dict[str, list[Statistics]] = {}
+        backbone = _base_of(card, backbone) or str(card["model"])
+    facts: list[ArmFacts] = []
+    sums: dict[str, list[Sums]] = {}
+    beside: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="loracast-") as work:
         windows = _windows(opened, Path(work) / "windows", spec, split)
         _same_split(cards, windows)
 
-        def add(name: str, forecaster: Forecaster, facts: dict[str, Any]) -> None:
+        def add(name: str, model: Model, arm: ArmSpec, *, trained: int = 0, **known: Any) -> None:
             size = settings.batch_size
-            results[name] = UNTRAINED | facts
-            statistics[name] = [score(forecaster, windows.test, batch_size=size, label=name, progress=progress)]
+            facts.append(ArmFacts(**facts_of(arm, model, trained) | {"arm": name}))
+            beside.append({"seeds": [0], "best_step": [None], **known})
+            one = forecaster(model, settings)
+            sums[name] = [score(one, windows.test, batch_size=size, label=name, progress=progress)]
 
-        for name, baseline in BASELINES.items():
-            add(name, fitted(baseline), {"arm": name, "backbone": None, "method": "baseline"})
+        for name in FLOOR:
+            add(name, load_model(name), ArmSpec.model_validate({"model": name}))
         base = load_backbone(backbone, revision=revision)
         check_window(base.card, windows.meta["context"])
-        own = {"backbone": base.card.name, "total_parameters": base.card.parameters, "licence": base.card.licence}
-        zero_shot = f"{base.card.name} zero-shot"
-        add(zero_shot, pretrained(base, settings), {**own, "method": "zero-shot"})
+        zero_shot = ArmSpec.model_validate({"model": base.card.name, "method": "zero-shot"})
+        add(zero_shot.name, base, zero_shot)
         for folder, card in cards.items():
-            facts = {"trainable_parameters": card["trainable_parameters"], "best_step": card["best_step"]}
-            adapted = pretrained(load_adapter(folder, backbone=_base_of(card, backbone)), settings)
-            label = folder.name if [path.name for path in cards].count(folder.name) == 1 else str(folder)
-            add(label, adapted, {**own, **facts, "seed": card["seed"], "method": card["arm"]["method"]})
-        summary = {"name": opened.path.stem, **facts_of(windows, opened.path), "seeds": [split.seed]}
-        if cards:
-            foreign = {card["data"]["table_fingerprint"] for card in cards.values()} - {opened.fingerprint}
-            summary["adapters_of_other_tables"] = bool(foreign)
-        sides = windows.patients()
-    summary["arms"] = with_best(
-        [
-            arm_entry(name, [found], statistics, {"zero-shot": zero_shot} if found["backbone"] else {})
-            for name, found in results.items()
-        ],
-        statistics,
-    )
-    return {**summary, "checks": run_checks(summary, splits=sides)}
+            adapted = load_adapter(folder, backbone=_base_of(card, backbone))
+            alone = [*sums, *(path.name for path in cards)].count(folder.name) == 1
+            label = folder.name if alone else str(folder) if str(folder) not in sums else f"adapter {folder}"
+            arm = parse(ArmSpec, card["arm"], "The adapter's card")
+            known = {"seeds": [card["seed"]], "best_step": [card["best_step"]]}
+            add(label, adapted, arm, trained=card["trainable_parameters"], **known)
+        foreign = {card["data"]["table_fingerprint"] for card in cards.values()} - {opened.fingerprint}
+        arms = [
+            arm_summary(one, sums, _references(one, zero_shot.name), hardware=[], costs=Costs(), **known)
+            for one, known in zip(facts, beside, strict=True)
+        ]
+        more = {"seeds": [split.seed], "adapters_of_other_tables": bool(foreign) if cards else None}
+        return whole(opened.path.stem, windows, opened.path, with_best(arms, sums), **more)
+
+
+def _references(arm: ArmFacts, zero_shot: str) -> dict[str, str]:
+    """What an adapter is held against: zero-shot, whatever it is itself."""
+    return {"zero-shot": zero_shot} if arm.kind == "pretrained" and arm.arm != zero_shot else {}
 
 
 def _claim_work(out: Path, work: Path, asked: dict[str, Any], *, resume: bool) -> None:
@@ -254,8 +263,8 @@ def _base_of(card: Mapping[str, Any], backbone: str) -> str | None:
 
     A folder is always used: it may be called like a released model, and be the only copy on this machine.
     """
-    folder = backbone not in BACKBONES and Path(backbone).exists()
-    return backbone if folder or card["backbone"] not in BACKBONES else None
+    folder = not is_listed(backbone) and Path(backbone).exists()
+    return backbone if folder or not is_listed(card["model"]) else None
 
 
 def _alike(cards: Mapping[Path, Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -5,27 +5,25 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from loracast.data.readers.prepare import prepare
 from loracast.data.split import split_patients
 from loracast.data.table import patients_of
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import BudgetError, ConfigError, LoracastError, TrainingError
-from loracast.files import read_json, write_json
-from loracast.models import extra
-from loracast.models.base import Backbone, check_window
-from loracast.models.naive import BASELINES
-from loracast.models.registry import BACKBONES, load_backbone, skeleton
-from loracast.spec import FITTED, ExperimentSpec
+from loracast.models.base import Model, check_window
+from loracast.models.naive import FLOOR
+from loracast.models.registry import backbones, load_model, models, skeleton
 from loracast.study.engine import Outcome, Plan, Task, carry_out
-from loracast.study.runs import FAILED, FORMAT, Run, facts_of_runs, refuse_other_format, runs_of
-from loracast.study.summary import summarise_experiment
+from loracast.study.experiment import ExperimentSpec
+from loracast.study.runs import Run, claim_of, facts_of_runs, read_claim, runs_of
+from loracast.study.summarise import summarise_experiment
+from loracast.study.summary import EXPERIMENT, FAILED, SUMMARY, Failure, Missing, Summary, write_facts
 from loracast.training import distributed
 from loracast.training.trackers import check_trackers
-from loracast.tuning.methods import check_arm, method_named
+from loracast.tuning.attach import check_attached
+from loracast.types import Table
 
 Say = Callable[[str], None]
 
@@ -39,7 +37,7 @@ def run_experiment(
     say: Say = print,
     command: str | None = None,
     plan: Plan | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Run what is not done yet under `out`, write `summary.json`, and return it.
 
     `command` is what the report tells a reader to run for the same results, `plan` where and for how long runs are
@@ -55,13 +53,13 @@ def run_experiment(
     distributed.refuse_grid()
     check_trackers(plan.track)
     deadline = None if plan.max_hours is None else time.time() + 3600 * plan.max_hours
-    fresh = not (out / "experiment.json").is_file()
+    fresh = not (out / EXPERIMENT).is_file()
     if fresh:
         _check_arms(spec)
     _claim(spec, out)
     with _alone(out):
         try:
-            table = prepare(spec.data, out / "data", say)
+            table = spec.data.open(out / "data", say)
             windows = _windows(spec, table, out / "data" / "windows")
         except LoracastError:
             if fresh:
@@ -77,7 +75,7 @@ def run_experiment(
         ]
         ended = _carried_out(plan, tasks, runs, say=say, progress=progress)
         done |= {outcome.number for outcome in ended if outcome.state == "done"}
-        summary = _summary(spec, out, windows, runs, done, command)
+        summary = _summary(spec, table, windows, runs, done, out=out, command=command)
     failed = [outcome for outcome in ended if outcome.state == "failed"]
     if failed:
         raise TrainingError(_told(failed, runs, done, out))
@@ -91,10 +89,10 @@ def run_experiment(
 
 
 def _anywhere(spec: ExperimentSpec) -> ExperimentSpec:
-    """The spec as a process in another working directory must read it: folders of backbones by their whole path."""
+    """The spec as a process in another working directory must read it: folders of models by their whole path."""
     arms = [
-        arm.model_copy(update={"backbone": str(Path(arm.backbone).absolute())})
-        if arm.backbone not in BACKBONES and Path(arm.backbone).exists()
+        arm.model_copy(update={"model": str(Path(arm.model).absolute())})
+        if arm.model not in models() and Path(arm.model).exists()
         else arm
         for arm in spec.arms
     ]
@@ -118,7 +116,7 @@ def _carried_out(plan: Plan, tasks: Sequence[Task], runs: Sequence[Run], *, say:
         if outcome.state == "failed":
             say(f"[{outcome.number + 1}/{len(runs)}] {run.name}, seed {run.seed}, FAILED: {outcome.error}")
             if not run.reason():  # its process died before it could write why
-                write_json(run.folder / FAILED, {"error": outcome.error, "traceback": None})
+                write_facts(Failure(error=outcome.error or "no reason was given"), run.folder / FAILED)
         elif outcome.state == "done" and len(ended) % 5 == 0 and len(ended) < len(tasks):
             left = (time.monotonic() - start) / len(ended) * (len(tasks) - len(ended))
             say(f"{before + len(ended)} of {len(runs)} runs behind us, about {max(1, round(left / 60))} min to go")
@@ -136,62 +134,62 @@ def _told(failed: Sequence[Outcome], runs: Sequence[Run], done: set[int], out: P
 
 
 def _summary(
-    spec: ExperimentSpec, out: Path, windows: Windows, runs: Sequence[Run], done: set[int], command: str | None
-) -> dict[str, Any] | None:
+    spec: ExperimentSpec,
+    table: Table,
+    windows: Windows,
+    runs: Sequence[Run],
+    done: set[int],
+    *,
+    out: Path,
+    command: str | None,
+) -> Summary | None:
     """The summary of the arms that are done with all their seeds; None where there is none to speak of."""
     open_arms = {run.name for number, run in enumerate(runs) if number not in done}
     whole = [run for run in runs if run.name not in open_arms]
-    if not any(run.arm is not None for run in whole) or any(name in open_arms for name in BASELINES):
+    if all(run.name in FLOOR for run in whole) or any(name in open_arms for name in FLOOR):
         return None
     missing = [
-        {"arm": fact["arm"], "seed": fact["seed"], "state": fact["state"], "reason": fact["reason"]}
+        Missing(arm=fact["arm"], seed=fact["seed"], state=fact["state"], reason=fact["reason"])
         for fact in facts_of_runs(list(runs))
         if fact["arm"] in open_arms and fact["state"] != "done"
     ]
-    summary = {**summarise_experiment(spec, out, windows, whole), "command": command, "missing": missing}
-    write_json(out / "summary.json", summary)
+    summary = summarise_experiment(spec, table, windows, whole, command=command, missing=missing)
+    write_facts(summary, out / SUMMARY)
     return summary
 
 
 def _check_arms(spec: ExperimentSpec) -> None:
     """Refuse what an arm asks for in vain before data are read: a mistake in the last must not cost those before."""
-    backbones: dict[tuple[str, str | None], Backbone] = {}
-    for arm in spec.arms:
-        method_named(arm.method)
-    if set(spec.baselines) & set(FITTED):
-        extra.needed("statsforecast")
-    if set(spec.baselines) - set(FITTED):
-        extra.needed("neuralforecast")
-    for arm in spec.arms:
-        key = arm.backbone, arm.revision
-        if key not in backbones:
-            # One at a time in memory.
-            backbones = {key: load_backbone(arm.backbone, revision=arm.revision)}
-        backbone = backbones[key]
-        check_window(backbone.card, arm.context or spec.windows.context or 0)
+    loaded: dict[tuple[str, str | None], Model] = {}
+    for arm in spec.competitors:
+        key = arm.model, arm.revision
+        if key not in loaded:
+            # One at a time in memory. A network is built at lengths that stand for those of the windows.
+            lengths = {"context": spec.windows.context or 24, "horizon": spec.windows.horizon or 6}
+            loaded = {key: load_model(arm.model, revision=arm.revision, **lengths)}
+        model = loaded[key]
+        if model.card.kind == "pretrained":
+            check_window(model.card, arm.context or spec.windows.context or 0)
         # A released size is checked without its weights, which a copy would hold twice.
-        check_arm(skeleton(backbone.card.name) if backbone.card.name in BACKBONES else backbone, arm)
+        check_attached(skeleton(model.card.name) if model.card.name in backbones() else model, arm.method)
 
 
 def _claim(spec: ExperimentSpec, out: Path) -> None:
     """Write the experiment's spec into `out`, or make sure that it is the one that stands there."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file. Give a folder with --out.")
-    file = out / "experiment.json"
-    if file.is_file():
-        found = read_json(file)
-        refuse_other_format(out, found)
-        if found["digest"] == spec.digest:
+    if (out / EXPERIMENT).is_file():
+        found = read_claim(out)
+        if found.digest == spec.digest:
             return
         if any((out / "data").glob("*")):
             raise ConfigError(
-                f"{out} holds results of another spec ({found['name']}, {found['digest']}; this one is {spec.name}, "
+                f"{out} holds results of another spec ({found.name}, {found.digest}; this one is {spec.name}, "
                 f"{spec.digest}). Nothing was changed. Give another --out, or remove that folder."
             )
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no experiment. Give an empty or a new folder with --out.")
-    runs = [{"arm": run.name, "seed": run.seed, "folder": run.folder.name} for run in runs_of(spec, out)]
-    write_json(file, {"format": FORMAT, "name": spec.name, "digest": spec.digest, "spec": spec.as_json(), "runs": runs})
+    write_facts(claim_of(spec, out), out / EXPERIMENT)
 
 
 @contextlib.contextmanager
@@ -209,13 +207,13 @@ def _alone(out: Path) -> Iterator[None]:
 def _unclaim(out: Path) -> None:
     """Take back a claim on which nothing has run: it would only keep the corrected experiment out."""
     shutil.rmtree(out / "data", ignore_errors=True)
-    for file in ("experiment.json", ".lock"):
+    for file in (EXPERIMENT, ".lock"):
         (out / file).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         out.rmdir()
 
 
-def _windows(spec: ExperimentSpec, table: Any, folder: Path) -> Windows:
+def _windows(spec: ExperimentSpec, table: Table, folder: Path) -> Windows:
     if (folder / "windows.json").is_file():
         windows = open_windows(folder)
         if windows.meta["table_fingerprint"] == table.fingerprint:

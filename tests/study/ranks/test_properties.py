@@ -1,11 +1,20 @@
-"""What series are like, on series whose answer is known."""
+"""What series are like, on series whose answer is known, and thresholds beside that."""
 
 import numpy as np
 import pytest
 
 from loracast.data.windows import WindowSet, cut_windows
 from loracast.spec import WindowSpec
-from loracast.study.ranks.properties import PROPERTIES, corpus_spread, describe, noise, relative_spread, seasonality
+from loracast.study.ranks.properties import (
+    PROPERTIES,
+    corpus_spread,
+    describe,
+    noise,
+    relate,
+    relative_spread,
+    seasonality,
+)
+from loracast.study.ranks.result import Correlation, Measured, Overfit, RankRow, RankSweep, Threshold
 from tests.conftest import PATIENT, STAY
 
 NAN = np.nan
@@ -161,3 +170,78 @@ def test_of_many_series_a_seeded_choice_is_read(cut, monkeypatch):
     monkeypatch.setattr("loracast.study.ranks.properties._MOST_WINDOWS", 3)
     assert describe(windows) == describe(windows)
     assert describe(windows)["heart_rate"]["noise"] != whole["noise"]
+
+
+def sweep_of(data, ranks, noises, *, gain=(-0.3, -0.1)):
+    """A sweep whose signals have these thresholds and this noise."""
+    signals, tried = [f"signal{i}" for i in range(len(ranks))], [1, 2, 4, 8, 16, 32, 64]
+    thresholds = dict(zip(["all", *signals], [64, *ranks], strict=True))
+    unlooked = {"validation": Measured(), "test": Measured(), "difference": Measured(), "worse": False}
+    return RankSweep(
+        model="tiny",
+        method="lora",
+        data=data,
+        metric="mase",
+        ranks=tried,
+        alphas=[16.0] * len(tried),
+        seeds=[0],
+        patients={},
+        windows={},
+        rows=[
+            RankRow(
+                signal=name,
+                metric="mae",
+                rank=rank,
+                trainable_parameters=100 * rank,
+                overfit=Overfit(flagged=False, gap=0, seeds=0),
+                train_seconds=1,
+                **unlooked,
+            )
+            for name in thresholds
+            for rank in tried
+        ],
+        thresholds={
+            name: Threshold(
+                rank=rank,
+                best_rank=rank,
+                by_seed=[rank],
+                test_difference=Measured(),
+                vs_zero_shot=Measured(value=sum(gain) / 2, ci95=gain),
+            )
+            for name, rank in thresholds.items()
+        },
+        series={
+            name: {**dict.fromkeys(PROPERTIES, 1.0), "noise": noise, "seasonality": None}
+            for name, noise in zip(signals, noises, strict=True)
+        },
+    )
+
+
+def test_there_is_a_row_a_signal_of_every_data_set_and_none_for_all():
+    found = relate([sweep_of("one", [1, 4], [0.9, 0.5]), sweep_of("two", [8], [0.2])])
+    assert [(row.data, row.signal, row.rank, row.trainable_parameters) for row in found.rows] == [
+        ("one", "signal0", 1, 100),
+        ("one", "signal1", 4, 400),
+        ("two", "signal0", 8, 800),
+    ]
+    assert found.rows[0].properties == {**dict.fromkeys(PROPERTIES, 1.0), "noise": 0.9, "seasonality": None}
+
+
+def test_the_correlation_is_spearmans_with_the_number_of_its_rows():
+    found = relate([sweep_of("one", [1, 2, 16], [0.9, 0.5, 0.4]), sweep_of("two", [64], [0.1])])
+    assert set(found.correlations) == set(PROPERTIES)
+    assert (found.correlations["noise"].spearman, found.correlations["noise"].rows) == (pytest.approx(-1), 4)
+
+
+def test_what_is_the_same_everywhere_or_unknown_has_no_correlation():
+    found = relate([sweep_of("one", [1, 2, 16], [0.9, 0.5, 0.4])]).correlations
+    assert found["length"] == Correlation(spearman=None, rows=3)
+    assert found["seasonality"] == Correlation(spearman=None, rows=0)
+    assert relate([sweep_of("one", [4, 4, 4], [0.9, 0.5, 0.4])]).correlations["noise"].spearman is None
+    assert relate([sweep_of("one", [1, 2], [0.9, 0.5])]).correlations["noise"] == Correlation(spearman=None, rows=2)
+
+
+def test_rows_where_tuning_gained_nothing_are_counted():
+    assert relate([sweep_of("one", [1, 2], [0.9, 0.5])]).flat == 0
+    flat = relate([sweep_of("one", [1, 2], [0.9, 0.5], gain=(-0.3, 0.1))])
+    assert ([row.beats_zero_shot for row in flat.rows], flat.flat) == ([False, False], 2)

@@ -1,10 +1,15 @@
-"""The rule on errors whose answer is known, and the bootstrap behind it."""
+"""The rule on errors whose answer is known, and curves that part or do not."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from loracast.study.ranks.sums import Errors
-from loracast.study.ranks.threshold import by_seed, decide, differences, draws_of, scored
+from loracast.scoring.bootstrap import estimates
+from loracast.study.ranks.analyse import by_seed, decide, overfit_of
+from loracast.study.ranks.result import Overfit
+from loracast.study.summary import Learning
+from tests.scoring.arms import patient_sums
 
 RANKS = [1, 2, 4, 8]
 
@@ -21,24 +26,24 @@ def errors_with(effects, *, seeds=5, patients=40, noise=0.02, seed=0):
     counts = rng.integers(5, 60, patients)
     level = rng.uniform(1, 4, patients)
     means = level + effects[:, :, None] + noise * rng.normal(size=(*effects.shape, patients))
-    return Errors(means * counts, counts)
+    return [patient_sums(one * counts, counts) for one in means]
 
 
-def threshold(errors, **more):
-    return RANKS[decide(errors, **more).threshold]
+def threshold(arms, **more):
+    return RANKS[decide(arms, **more).threshold]
 
 
 def test_a_clear_winner_is_the_threshold():
     decision = decide(errors_with([0.5, 0.3, 0.0, 0.2]))
     assert (RANKS[decision.threshold], RANKS[decision.best]) == (4, 4)
-    assert [entry["worse"] for entry in decision.differences] == [True, True, False, True]
+    assert decision.worse == [True, True, False, True]
 
 
 def test_of_equal_ranks_the_smallest_is_the_threshold():
-    one = errors_with([0.0])
-    decision = decide(Errors(np.repeat(one.sums, 4, axis=0), one.counts))
+    decision = decide(errors_with([0.0]) * 4)
     assert (decision.threshold, decision.best) == (0, 0)
-    assert all(entry == {"value": 0, "ci95": [0, 0], "worse": False} for entry in decision.differences)
+    assert all(one == (0.0, (0.0, 0.0)) for one in decision.differences)
+    assert not any(decision.worse)
 
 
 def test_differences_of_chance_alone_give_the_smallest_rank_but_for_the_chance_of_an_interval():
@@ -57,22 +62,21 @@ def test_a_plateau_is_compared_with_the_best_and_not_with_the_neighbour():
 
 
 def test_the_difference_is_paired_so_that_patients_who_differ_hide_nothing():
-    errors = errors_with([0.05, 0.0, 0.05, 0.05])
-    intervals = [entry["ci95"] for entry in scored(errors)]
+    arms = errors_with([0.05, 0.0, 0.05, 0.05])
+    intervals = [found["mae"].ci95 for found in estimates(arms)]
     assert intervals[0][0] < intervals[1][1]  # the levels overlap by far
-    assert threshold(errors) == 2
+    assert threshold(arms) == 2
 
 
 def test_chance_in_training_counts():
     # Rank 1 is 0.1 worse on average, but one seed does it all: with seeds drawn again that is not shown.
     effects = np.zeros((4, 5))
     effects[0] = [0.5, 0, 0, 0, 0]
-    effects[1:] = 0.0
-    errors = errors_with(effects, noise=0.001)
-    only_patients = Errors(errors.sums.mean(axis=1, keepdims=True), errors.counts)
-    assert decide(only_patients).differences[0]["worse"]
-    assert not decide(errors).differences[0]["worse"]
-    assert threshold(errors) == 1
+    arms = errors_with(effects, noise=0.001)
+    only_patients = [replace(arm, sums=arm.sums.mean(axis=1, keepdims=True)) for arm in arms]
+    assert decide(only_patients).worse[0]
+    assert not decide(arms).worse[0]
+    assert threshold(arms) == 1
 
 
 def test_equal_ranks_whose_training_differs_by_chance_seldom_rule_out_the_smallest():
@@ -89,72 +93,91 @@ def test_each_seed_has_a_threshold_of_its_own():
     effects = np.full((4, 3), 0.5)
     effects[0, 0] = effects[1, 1] = effects[3, 2] = 0.0
     assert by_seed(errors_with(effects), RANKS) == [1, 2, 8]
-
-
-def test_seeds_that_agree_give_one_threshold():
     assert by_seed(errors_with([0.4, 0.0, 0.0, 0.0]), RANKS) == [2] * 5
 
 
 def test_with_one_patient_there_is_no_interval_and_nothing_is_shown():
     decision = decide(errors_with([0.5, 0.3, 0.0, 0.2], patients=1))
     assert (decision.threshold, decision.best) == (0, 2)
-    assert all(entry["ci95"] is None for entry in decision.differences)
+    assert all(one.ci95 is None for one in decision.differences)
 
 
-def test_a_score_is_the_sum_over_the_count_with_seeds_averaged():
-    errors = Errors(np.array([[[2.0, 6.0], [4.0, 8.0]]]), np.array([1, 4]))
-    assert errors.values == pytest.approx([(8 / 5 + 12 / 5) / 2])
-
-
-def test_the_interval_of_one_seed_is_that_of_the_mean_over_patients():
-    # Equal counts: the standard error of a mean is known.
-    rng = np.random.default_rng(3)
-    values = rng.normal(size=200)
-    errors = Errors(values[None, None] * 7, np.full(200, 7))
-    (found,) = scored(errors)
-    half = 1.96 * values.std() / np.sqrt(200)
-    assert found["value"] == pytest.approx(values.mean())
-    assert found["ci95"] == pytest.approx([values.mean() - half, values.mean() + half], abs=half / 8)
-
-
-def test_the_spread_of_the_draws_is_that_of_seeds_and_of_patients_together():
-    # Seeds shift everybody: the variance of their mean joins that of the patients, unbiased however few there are.
-    rng = np.random.default_rng(4)
-    shifts, levels = rng.normal(size=3), rng.normal(size=300)
-    errors = Errors((shifts[:, None] + levels)[None] * 3, np.full(300, 3))
-    spread = draws_of(errors, resamples=8000).std()
-    assert spread == pytest.approx(np.sqrt(shifts.var(ddof=1) / 3 + levels.var() / 300), rel=0.05)
-
-
-def test_the_order_of_patients_changes_an_interval_by_its_chance_only():
-    errors = errors_with([0.1, 0.0, 0.05, 0.2])
+def test_the_unit_and_the_order_of_patients_change_no_decision():
+    arms = errors_with([0.1, 0.0, 0.05, 0.2])
     order = np.random.default_rng(1).permutation(40)
-    turned = Errors(errors.sums[..., order], errors.counts[order])
-    for one, other in zip(scored(errors), scored(turned), strict=True):
-        width = one["ci95"][1] - one["ci95"][0]
-        assert one["value"] == pytest.approx(other["value"])
-        assert one["ci95"] == pytest.approx(other["ci95"], abs=0.1 * width)
-    assert decide(errors).threshold == decide(turned).threshold
+    scaled = [replace(arm, sums=arm.sums * 18.0) for arm in arms]
+    turned = [replace(arm, sums=arm.sums[..., order], counts=arm.counts[:, order]) for arm in arms]
+    assert decide(arms).threshold == decide(scaled).threshold == decide(turned).threshold
+    assert decide(arms).worse == decide(scaled).worse == decide(turned).worse
 
 
-def test_the_unit_scales_intervals_and_changes_no_decision():
-    errors = errors_with([0.1, 0.0, 0.0, 0.2])
-    scaled = Errors(errors.sums * 18.0, errors.counts)
-    for one, other in zip(differences(errors, 1), differences(scaled, 1), strict=True):
-        assert np.multiply(one["ci95"], 18) == pytest.approx(other["ci95"])
-    assert decide(errors).threshold == decide(scaled).threshold
+def curve(validation, train, *, every=50, logged=10):
+    """Losses at evenly spaced steps; the best step is that of the lowest validation loss."""
+    entries = [{"step": every * i, "loss": loss} for i, loss in enumerate(validation)]
+    return Learning(
+        validation=entries,
+        train=[{"step": logged * (i + 1), "loss": loss} for i, loss in enumerate(train)],
+        best_step=min(entries, key=lambda entry: entry["loss"])["step"],
+        steps=entries[-1]["step"],
+        micro_batch=None,
+        accumulation=1,
+    )
 
 
-def test_the_same_seed_draws_the_same_and_another_does_not():
-    errors = errors_with([0.1, 0.0])
-    assert np.array_equal(draws_of(errors, seed=1), draws_of(errors, seed=1))
-    assert not np.array_equal(draws_of(errors, seed=1), draws_of(errors, seed=2))
+def falling(count=25, start=2.0, by=0.04):
+    return [start - by * i for i in range(count)]
 
 
-def test_many_patients_are_drawn_piece_by_piece_to_the_same_scores(monkeypatch):
-    errors = errors_with([0.1, 0.0])
-    whole = draws_of(errors, resamples=500).std()
-    monkeypatch.setattr("loracast.study.ranks.threshold._MOST_WEIGHTS", 40 * 7)
-    pieces = draws_of(errors, resamples=500)
-    assert pieces.shape == (2, 500)
-    assert pieces.std() == pytest.approx(whole, rel=0.15)
+RISING = [2.0, 1.5, 1.4, 1.6, 1.8, 1.9]
+SETTLED = [2.0, 1.5, 1.4, 1.39, 1.38, 1.385]
+
+
+def test_validation_that_rises_while_training_falls_is_flagged():
+    found = overfit_of([curve(RISING, falling())])
+    assert (found.flagged, found.seeds) == (True, 1)
+    # 0.5 of the 0.6 that validation won and the 0.3 that training won between the halves of its last 15 losses.
+    assert found.gap == pytest.approx(0.5 / (0.6 + 0.04 * 7.5))
+
+
+def test_a_settled_curve_is_not_flagged():
+    found = overfit_of([curve(SETTLED, falling())])
+    assert not found.flagged
+    assert found.gap < 0.1
+
+
+def test_a_curve_that_ends_at_its_best_has_no_gap():
+    assert overfit_of([curve([2.0, 1.5, 1.4], falling(10))]) == Overfit(flagged=False, gap=0.0, seeds=0)
+
+
+def test_validation_that_rises_with_training_is_divergence_and_not_overfitting():
+    assert not overfit_of([curve(RISING, [1.0 + 0.04 * i for i in range(25)])]).flagged
+
+
+@pytest.mark.parametrize("shift", [-1.4, -10.0, 7.0])
+def test_what_is_added_to_a_loss_changes_nothing_also_where_it_becomes_negative(shift):
+    def three(by):
+        rising, settled = [[loss + by for loss in losses] for losses in (RISING, SETTLED)]
+        train = [loss + by for loss in falling()]
+        return overfit_of([curve(rising, train), curve(settled, train), curve(rising, train)])
+
+    plain, moved = three(0.0), three(shift)
+    assert (moved.flagged, moved.seeds, moved.gap) == (True, plain.seeds, pytest.approx(plain.gap))
+
+
+def test_pretrained_weights_that_only_get_worse_while_training_falls_are_flagged():
+    found = overfit_of([curve([1.0, 1.1, 1.3, 1.5], falling(15))])
+    assert found.flagged
+    assert found.gap > 0.5
+
+
+def test_a_tremble_at_step_0_is_not_flagged():
+    assert not overfit_of([curve([1.0, 1.0001, 1.0002, 1.0003], falling(15, by=0.01))]).flagged
+
+
+def test_a_rank_is_flagged_where_most_seeds_are():
+    bad, good = curve(RISING, falling()), curve(SETTLED, falling())
+    found = overfit_of([bad, bad, good])
+    assert (found.flagged, found.seeds) == (True, 2)
+    assert found.gap == pytest.approx((2 * 0.5 / 0.9 + 0.005 / 0.72) / 3)
+    assert not overfit_of([bad, good]).flagged
+    assert overfit_of([bad, good, good]).seeds == 1

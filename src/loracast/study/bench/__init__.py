@@ -11,18 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from loracast.errors import ConfigError
 from loracast.files import read_json, write_json
-from loracast.report.readable import duration, moment
-from loracast.study.bench.places import backbones_here, is_listed
+from loracast.models.registry import backbones_here, is_listed
 from loracast.study.bench.settings import FORMAT, Settings, read_bench
-from loracast.study.bench.tables import bench_markdown, bench_table, side_by_side, side_by_side_markdown
 from loracast.training import cost as costs
-from loracast.tuning.methods import METHODS, method_named
-
-__all__ = ["bench", "bench_markdown", "bench_table", "read_bench", "side_by_side", "side_by_side_markdown"]
+from loracast.tuning.methods import method_named
+from loracast.tuning.methods import methods as all_methods
 
 Key = tuple[str, str]
 """The names of a backbone and of a method."""
@@ -72,7 +67,7 @@ def bench(
         rows[key] = {"backbone": key[0], "method": key[1], **_measured(arms[key], settings)}
         write_json(out, result | {"rows": list(rows.values())})
         left = (time.monotonic() - start) / number * (len(ahead) - number)
-        say(f"    {_outcome(rows[key])}" + (f" (about {duration(left)} left)" if left else ""))
+        say(f"    {_outcome(rows[key])}" + (f" (about {left:.0f} s left)" if left else ""))
     return result | {"rows": list(rows.values())}
 
 
@@ -86,8 +81,9 @@ def _arms(backbones: Sequence[str] | None, methods: Sequence[str] | None) -> dic
         )
     for method in methods or ():
         method_named(method)
-    keys = [(name, method) for name in names for method in (methods or METHODS)]
-    arms = {(Path(name).name, method): {"backbone": name, "method": method} for name, method in keys}
+    fitting = [name for name, kind in all_methods().items() if "pretrained" in kind.kinds]
+    keys = [(name, method) for name in names for method in (methods or fitting)]
+    arms = {(Path(name).name, method): {"model": name, "method": method} for name, method in keys}
     if len(arms) < len(keys):
         raise ConfigError(f"Backbones {', '.join(names)} given; two of them, or two methods, have the same name.")
     return arms
@@ -121,6 +117,8 @@ def _kept(out: Path, result: dict[str, Any]) -> dict[Key, dict[str, Any]]:
 
 def _measured(arm: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """What a process of its own says of one arm, or how that process ended."""
+    import torch
+
     request = {"arm": arm, "settings": asdict(settings), "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "row.json"
@@ -145,5 +143,5 @@ def _outcome(row: dict[str, Any]) -> str:
     """One line of progress."""
     if row["status"] != "done":
         return f"{row['status']}: {row['reason']}"
-    step = f"{moment(row['step_seconds']['median'])} a step, " if row["step_seconds"] else ""
-    return f"{step}{moment(row['forecast_milliseconds_per_window'] / 1000)} a window's forecast"
+    step = f"{1000 * row['step_seconds']['median']:.3g} ms a step, " if row["step_seconds"] else ""
+    return f"{step}{row['forecast_milliseconds_per_window']:.3g} ms a window's forecast"

@@ -84,10 +84,10 @@ def carry_out(
 
         return carry_out_on_ray(plan, tasks)
     if plan.jobs > 1:
-        from loracast.study.engine.processes import carry_out_in_processes
+        from loracast.study.engine.local import carry_out_in_processes
 
         return carry_out_in_processes(plan.jobs, tasks, begin=begin)
-    from loracast.study.engine.workshop import Workshop
+    from loracast.study.engine.local import Workshop
 
     workshop = Workshop(progress=progress, say=say)
 

@@ -71,7 +71,7 @@ def _check_resources(ray: Any, plan: Plan) -> None:
 def _perform(task: Task) -> Outcome:
     """What a node does; its process keeps windows and the frozen base for the next task."""
     global _workshop
-    from loracast.study.engine.workshop import Workshop
+    from loracast.study.engine.local import Workshop
 
     _workshop = _workshop or Workshop(progress=False, alone=False)
     outcome: Outcome = _workshop.perform(task)

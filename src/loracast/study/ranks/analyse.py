@@ -1,84 +1,101 @@
-"""A finished rank sweep to its table: errors by rank, thresholds, overfitting, and what the series are like."""
+"""A finished rank sweep to its thresholds: errors by rank, the smallest rank that suffices, overfitting.
+
+The threshold is the smallest rank whose validation error is not shown worse than that of the rank with the lowest
+validation error: the 95 % interval of their paired difference does not lie above 0 (`scoring.bootstrap` draws patients
+and training seeds; all ranks are compared on the same draws).
+
+The rank with the lowest error is chosen on the same patients, and so is the step at which training stopped. The first
+favours the best rank, and nothing corrects for comparing several ranks with it, so that the rule errs towards a larger
+threshold. Of simulated sweeps over seven ranks that are equally good (150 patients, chance in training large beside
+the patients'), it rules out the smallest in one of nine with five seeds, and in two of three with one.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from loracast.data.windows import open_windows
-from loracast.errors import ConfigError, DataError
-from loracast.files import read_json
+from loracast.errors import ConfigError
+from loracast.scoring.bootstrap import RESAMPLES, Estimate, differences, estimates
 from loracast.scoring.compare import FEWEST_PATIENTS
-from loracast.study.ranks.finished import Done, Finished, Side, read_finished, read_side
-from loracast.study.ranks.overfit import overfit_of
+from loracast.scoring.sums import PatientSums
+from loracast.study.ranks.finished import Finished, Run, Side, read_finished, read_side
 from loracast.study.ranks.properties import describe
-from loracast.study.ranks.sums import ALL, Errors, metric_of
-from loracast.study.ranks.threshold import RULE, Decision, by_seed, decide, differences, scored
+from loracast.study.ranks.result import (
+    ALL,
+    SWEEP,
+    Beside,
+    Measured,
+    Note,
+    Overfit,
+    RankRow,
+    RankSweep,
+    Threshold,
+)
+from loracast.study.runs import read_claim
+from loracast.study.summary import Learning, read_facts, write_facts
 
-SWEEP = "sweep.json"
-FORMAT = 1
-_UNKNOWN: dict[str, Any] = {"value": None, "ci95": None}
+PARTED = 0.1
+"""A run is flagged as overfitting where validation gives back more than this share of what was won."""
 
 
-def analyse(out: Path | str, *, data: str | None = None, resamples: int = 2000) -> dict[str, Any]:
-    """The content of `sweep.json`, from the runs and windows under `out`; `data` names the data set.
+def analyse(out: Path | str, *, data: str | None = None, resamples: int = RESAMPLES) -> RankSweep:
+    """What the runs and windows under `out` say of ranks; `data` names the data set.
 
-    Intervals are 95 % percentile intervals over patients and training seeds (`threshold`); the same call gives the
-    same numbers. A signal with too few validation patients for a threshold is left out and noted.
+    The same call gives the same numbers, and a rank's test error has the interval that its arm has in the summary. A
+    signal with too few validation patients for a threshold is left out and noted. Raises ConfigError where `out` holds
+    no sweep or too few patients validate, DataError where runs have not scored the same windows.
     """
     out = Path(out)
     finished = read_finished(out)
     windows = open_windows(out / "data" / "windows")
-    validation, test = read_side(finished, "validation"), read_side(finished, "test")
     patients = windows.count_patients()
     refuse_few_patients(patients["validation"])
-    notes = list(finished.notes)
-    if len(finished.seeds) == 1:
-        notes.append("There is one training seed, so that chance in training is not in the intervals.")
+    validation, test = read_side(finished, "validation"), read_side(finished, "test")
+    notes = [*finished.notes, *([Note(code="one-seed")] if len(finished.seeds) == 1 else [])]
     rows, thresholds = [], {}
-    for signal, errors in validation.ranks.items():
-        if len(errors.counts) < FEWEST_PATIENTS:
-            notes.append(f"{signal}: {len(errors.counts)} validation patients are too few to decide a threshold.")
+    for signal, arms in validation.ranks.items():
+        if len(arms[0].patients) < FEWEST_PATIENTS:
+            notes.append(Note(code="too-few-patients", signal=signal, count=len(arms[0].patients)))
             continue
-        decision = decide(errors, resamples=resamples)
-        rows += _rows(signal, finished, decision, errors, test, resamples)
-        thresholds[signal] = _threshold(decision, finished, errors, _at(test, signal), resamples)
+        decision = decide(arms, resamples=resamples)
+        rows += _rows(signal, finished, decision, (validation, test), resamples)
+        thresholds[signal] = _threshold(signal, finished, decision, (validation, test), resamples)
         notes += _notes(signal, thresholds[signal], list(finished.ranks))
-    beside = {"validation": validation, "test": test}
-    return {
-        "format": FORMAT,
-        "backbone": finished.backbone,
-        "method": finished.method,
-        "data": data or read_json(out / "experiment.json")["name"],
-        "metric": "mase",
-        "rule": RULE,
-        "ranks": list(finished.ranks),
-        "alphas": [runs[0].result["settings"].get("alpha") for runs in finished.ranks.values()],
-        "seeds": finished.seeds,
-        "patients": {side: patients[side] for side in beside},
-        "windows": {side: windows.meta["counts"][side] for side in beside},
-        "rows": rows,
-        "thresholds": thresholds,
-        "zero_shot": _beside({side: found.zero_shot for side, found in beside.items()}, finished.zero_shot, resamples),
-        "full": _beside({side: found.full for side, found in beside.items()}, finished.full, resamples),
-        "series": describe(windows.train),
-        "notes": notes,
-    }
+    return RankSweep(
+        model=finished.model,
+        method=finished.method,
+        data=data or read_claim(out).name,
+        metric="mase",
+        ranks=list(finished.ranks),
+        alphas=[runs[0].result.settings.get("alpha") for runs in finished.ranks.values()],
+        seeds=finished.seeds,
+        patients={side: patients[side] for side in ("validation", "test")},
+        windows={side: windows.meta["counts"][side] for side in ("validation", "test")},
+        rows=rows,
+        thresholds=thresholds,
+        zero_shot=_beside(finished.zero_shot, validation.zero_shot, test.zero_shot, resamples),
+        full=_beside(finished.full, validation.full, test.full, resamples),
+        series=describe(windows.train),
+        notes=notes,
+    )
 
 
-def read_sweep(out: Path | str) -> dict[str, Any]:
-    """Read the `sweep.json` of a results folder; raises ConfigError where there is none."""
+def write_sweep(out: Path, data: str | None = None) -> RankSweep:
+    """Analyse a finished sweep, write `OUT/sweep.json`, and return it."""
+    sweep = analyse(out, data=data)
+    write_facts(sweep, out / SWEEP)
+    return sweep
+
+
+def read_sweep(out: Path | str) -> RankSweep:
+    """Read the `sweep.json` of a results folder; raises ConfigError where there is none, or one of another version."""
     file = Path(out) / SWEEP
     if not file.is_file():
         raise ConfigError(f"No {SWEEP} in {out}. Give the folder that `loracast sweep ranks` wrote.")
-    found: dict[str, Any] = read_json(file)
-    if found.get("format") != FORMAT:
-        raise ConfigError(
-            f"{file} is of another version of loracast (format {found.get('format')}, this one reads {FORMAT}). Write "
-            "it anew: `loracast run` or `loracast sweep ranks` with the same arguments analyses what is done."
-        )
-    return found
+    return read_facts(RankSweep, file)
 
 
 def refuse_few_patients(validation: int) -> None:
@@ -91,94 +108,148 @@ def refuse_few_patients(validation: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What the rule found: positions of the threshold and of the best among the ranks.
+
+    `differences` are those of every rank to the best, `worse` says which are shown to be above 0.
+    """
+
+    threshold: int
+    best: int
+    differences: list[Estimate]
+    worse: list[bool]
+
+
+def decide(arms: Sequence[PatientSums], *, seed: int = 0, resamples: int = RESAMPLES) -> Decision:
+    """Apply the rule to validation errors whose arms are the ranks in ascending order."""
+    best = int(np.argmin([arm.values()[0] for arm in arms]))
+    found = differences(arms, arms[best], seed=seed, resamples=resamples)
+    worse = [one.ci95 is not None and one.ci95[0] > 0 for one in found]
+    return Decision(next(i for i, ruled_out in enumerate(worse) if i == best or not ruled_out), best, found, worse)
+
+
+def by_seed(
+    arms: Sequence[PatientSums], ranks: Sequence[int], *, seed: int = 0, resamples: int = RESAMPLES
+) -> list[int]:
+    """The threshold rank that each training seed alone would give: only patients are drawn."""
+    alone = [[arm.seed(number) for arm in arms] for number in range(arms[0].seeds)]
+    return [ranks[decide(one, seed=seed, resamples=resamples).threshold] for one in alone]
+
+
+def overfit_of(curves: Sequence[Learning]) -> Overfit:
+    """Whether a rank overfits, by the curve of each of its seeds: flagged where most seeds are."""
+    found = [_parting(curve) for curve in curves]
+    flags = sum(flagged for flagged, _ in found)
+    return Overfit(flagged=2 * flags > len(found), gap=float(np.mean([gap for _, gap in found])), seeds=flags)
+
+
+def _parting(curve: Learning) -> tuple[bool, float]:
+    """Whether one run's curves part after the best step, and by how much.
+
+    The gap is the rise of the validation loss from its lowest to its last score, as a share of all that was won: the
+    fall of validation until the best step, and the fall of training after it. A log-likelihood may be negative and
+    moves up or down with the unit of the series, so that a percentage of its value says nothing; shares of falls are
+    the same whatever is added to the loss. Early stopping ends a run `patience` scores after the best one, which is
+    where the rise is seen; a run whose last score is the best has no gap. Training falls if the mean of its losses
+    is lower in the second half of the steps after the best one than in the first.
+    """
+    validation = sorted(curve.validation, key=lambda entry: entry["step"])
+    start, last = validation[0]["loss"], validation[-1]["loss"]
+    best = next(entry["loss"] for entry in validation if entry["step"] == curve.best_step)
+    rise = max(0.0, last - best)
+    train = sorted(curve.train, key=lambda entry: entry["step"])
+    after = [entry["loss"] for entry in train if entry["step"] > curve.best_step]
+    half = len(after) // 2
+    fall = float(np.mean(after[:half]) - np.mean(after[half:])) if half else 0.0
+    won = (start - best) + max(0.0, fall)
+    gap = rise / won if won > 0 else 0.0
+    return fall > 0 and gap > PARTED, float(gap)
+
+
 def _rows(
-    signal: str, finished: Finished, decision: Decision, errors: Errors, test: Side, resamples: int
-) -> list[dict[str, Any]]:
-    validated = scored(errors, resamples=resamples)
-    tested = scored(test.ranks[signal], resamples=resamples) if signal in test.ranks else [_UNKNOWN] * len(validated)
+    signal: str, finished: Finished, decision: Decision, sides: tuple[Side, Side], resamples: int
+) -> list[RankRow]:
+    validated, tested = (_measured(side.ranks.get(signal), resamples, len(finished.ranks)) for side in sides)
     return [
-        {
-            "signal": signal,
-            "metric": metric_of(signal),
-            "rank": rank,
-            "trainable_parameters": runs[0].result["trainable_parameters"],
-            "validation": validated[i],
-            "test": tested[i],
-            "difference": decision.differences[i],
-            "overfit": overfit_of([read_json(run.folder / "learning.json") for run in runs]),
-            "train_seconds": float(np.mean([run.result["train_seconds"] for run in runs])),
-        }
+        RankRow(
+            signal=signal,
+            metric="mase" if signal == ALL else "mae",
+            rank=rank,
+            trainable_parameters=runs[0].result.trainable_parameters,
+            validation=validated[i],
+            test=tested[i],
+            difference=_as_measured(decision.differences[i]),
+            worse=decision.worse[i],
+            overfit=overfit_of([read_facts(Learning, run.folder / "learning.json") for run in runs]),
+            train_seconds=_train_seconds(runs),
+        )
         for i, (rank, runs) in enumerate(finished.ranks.items())
     ]
 
 
-def _at(side: Side, signal: str) -> tuple[Errors | None, Errors | None]:
-    return side.ranks.get(signal), side.zero_shot.get(signal)
+def _as_measured(found: Estimate) -> Measured:
+    return Measured(value=found.value, ci95=found.ci95)
+
+
+def _measured(arms: Sequence[PatientSums] | None, resamples: int, count: int = 1) -> list[Measured]:
+    """The error of each arm, unknown for each of `count` where there is no arm."""
+    if arms is None:
+        return [Measured()] * count
+    return [_as_measured(found[arms[0].scores[0]]) for found in estimates(arms, resamples=resamples)]
 
 
 def _threshold(
-    decision: Decision,
-    finished: Finished,
-    errors: Errors,
-    test: tuple[Errors | None, Errors | None],
-    resamples: int,
-) -> dict[str, Any]:
+    signal: str, finished: Finished, decision: Decision, sides: tuple[Side, Side], resamples: int
+) -> Threshold:
     """The threshold of one signal, and what the test patients say of it, who had no part in the decision."""
     ranks = list(finished.ranks)
-    tested, zero_shot = test
-    to_best, to_zero_shot = _UNKNOWN, None
+    validation, test = sides
+    to_best, to_zero_shot = Measured(), None
+    tested, zero_shot = test.ranks.get(signal), test.zero_shot.get(signal)
     if tested is not None:
-        to_best = differences(tested, decision.best, resamples=resamples)[decision.threshold]
-    if tested is not None and zero_shot is not None:
-        to_zero_shot = _to_zero_shot(tested.arms([decision.threshold]), zero_shot, resamples)
+        chosen, best = tested[decision.threshold], tested[decision.best]
+        to_best = _as_measured(differences([chosen], best, resamples=resamples)[0])
+        if zero_shot is not None:
+            to_zero_shot = _as_measured(differences([chosen], zero_shot, resamples=resamples)[0])
+    return Threshold(
+        rank=ranks[decision.threshold],
+        best_rank=ranks[decision.best],
+        by_seed=by_seed(validation.ranks[signal], ranks, resamples=resamples),
+        test_difference=to_best,
+        vs_zero_shot=to_zero_shot,
+    )
+
+
+def _beside(
+    runs: Sequence[Run], validation: Mapping[str, PatientSums], test: Mapping[str, PatientSums], resamples: int
+) -> dict[str, Beside]:
+    """The errors and costs of an arm beside the ranks, per signal; empty where it has not run."""
+
+    def error(side: Mapping[str, PatientSums], signal: str) -> Measured:
+        return _measured([side[signal]] if signal in side else None, resamples)[0]
+
     return {
-        "rank": ranks[decision.threshold],
-        "best_rank": ranks[decision.best],
-        "by_seed": by_seed(errors, ranks, resamples=resamples),
-        "test_difference": to_best,
-        "vs_zero_shot": to_zero_shot,
-    }
-
-
-def _to_zero_shot(arm: Errors, zero_shot: Errors, resamples: int) -> dict[str, Any]:
-    """Test error of the threshold minus that of zero-shot, paired by patient."""
-    if not np.array_equal(arm.counts, zero_shot.counts):
-        raise DataError(
-            "Zero-shot and the ranks did not score the same windows. Run the sweep again with another --out."
+        signal: Beside(
+            trainable_parameters=runs[0].result.trainable_parameters,
+            train_seconds=_train_seconds(runs),
+            validation=error(validation, signal),
+            test=error(test, signal),
         )
-    return scored(Errors(arm.sums - zero_shot.sums, arm.counts), resamples=resamples)[0]
-
-
-def _beside(sides: Mapping[str, Mapping[str, Errors]], runs: Sequence[Done], resamples: int) -> dict[str, Any] | None:
-    """The errors and costs of an arm beside the ranks: per signal, on each side; None where it has not run."""
-    signals = dict.fromkeys(signal for found in sides.values() for signal in found)
-    if not runs:
-        return None
-    cost = {
-        "trainable_parameters": runs[0].result["trainable_parameters"],
-        "train_seconds": float(np.mean([run.result["train_seconds"] for run in runs])),
+        for signal in dict.fromkeys([*validation, *test])
     }
-    entries = {
-        signal: cost
-        | {
-            side: scored(found[signal], resamples=resamples)[0] if signal in found else _UNKNOWN
-            for side, found in sides.items()
-        }
-        for signal in signals
-    }
-    return entries or None
 
 
-def _notes(signal: str, threshold: Mapping[str, Any], ranks: list[int]) -> list[str]:
+def _train_seconds(runs: Sequence[Run]) -> float:
+    return float(np.mean([run.result.costs.train_seconds or 0.0 for run in runs]))
+
+
+def _notes(signal: str, threshold: Threshold, ranks: Sequence[int]) -> list[Note]:
     """What a reader must know before taking a threshold at its word."""
-    where = "All signals" if signal == ALL else signal
     notes = []
-    if threshold["rank"] == ranks[-1]:
-        notes.append(f"{where}: the threshold is the largest rank that was tried; a larger one may be needed.")
-    gain = threshold["vs_zero_shot"]
-    if gain is not None and (gain["ci95"] is None or gain["ci95"][1] >= 0):
-        notes.append(
-            f"{where}: rank {threshold['rank']} is not shown better than zero-shot on the test patients, so that its "
-            "threshold says little about ranks."
-        )
+    if threshold.rank == ranks[-1]:
+        notes.append(Note(code="largest-rank", signal=signal, rank=threshold.rank))
+    gain = threshold.vs_zero_shot
+    if gain is not None and (gain.ci95 is None or gain.ci95[1] >= 0):
+        notes.append(Note(code="not-better-than-zero-shot", signal=signal, rank=threshold.rank))
     return notes

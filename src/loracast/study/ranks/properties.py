@@ -1,18 +1,20 @@
-"""What the series of a data set are like, from its training windows: what a threshold may be related to.
+"""What the series of a data set are like, from its training windows, and thresholds beside it.
 
 Only steps that some training window covers are looked at, so that nothing of a validation or test patient is used.
 A series is what was not observed as well: gaps are skipped, never filled. Numbers of a series that cannot be had (too
 short, constant) leave it out of the median; None where no series has one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 from loracast.data.windows import WindowSet
+from loracast.study.ranks.result import ALL, Correlation, RankSweep, Relation, RelationRow
 from loracast.training.pretrain import corpora
 
 PROPERTIES = {
@@ -25,6 +27,8 @@ PROPERTIES = {
     "scale_distance": "log10 of the spread within a context (standard deviation over absolute mean, median over "
     "windows) over that of loracast's synthetic pretraining corpus: -1 is ten times flatter than that corpus",
 }
+FEWEST_ROWS = 3
+"""Below, every rank correlation is 1, -1 or undefined."""
 _MOST_SERIES = 1000
 _MOST_WINDOWS = 2000
 _CORPUS = {"seed": 0, "series": 1024, "length": 96}
@@ -148,3 +152,40 @@ def corpus_spread() -> float:
     spread = _median([relative_spread(series.values) for series in drawn])
     assert spread is not None
     return spread
+
+
+def relate(sweeps: Sequence[RankSweep]) -> Relation:
+    """The threshold of every signal of every sweep beside the properties of its series: description, not proof.
+
+    `correlations` holds Spearman's coefficient between the threshold rank and each property with its number of rows;
+    None where fewer than three rows have the property, or it or the threshold is the same in all of them.
+    """
+    rows = [_related(sweep, signal) for sweep in sweeps for signal in sweep.thresholds if signal != ALL]
+    return Relation(
+        rows=rows,
+        correlations={name: _spearman(rows, name) for name in PROPERTIES},
+        flat=sum(row.beats_zero_shot is not True for row in rows),
+    )
+
+
+def _related(sweep: RankSweep, signal: str) -> RelationRow:
+    threshold = sweep.thresholds[signal]
+    trained = {row.rank: row.trainable_parameters for row in sweep.rows if row.signal == signal}
+    gain = threshold.vs_zero_shot
+    return RelationRow(
+        data=sweep.data,
+        signal=signal,
+        model=sweep.model,
+        method=sweep.method,
+        rank=threshold.rank,
+        trainable_parameters=trained[threshold.rank],
+        beats_zero_shot=None if gain is None or gain.ci95 is None else gain.ci95[1] < 0,
+        properties={name: sweep.series[signal][name] for name in PROPERTIES},
+    )
+
+
+def _spearman(rows: Sequence[RelationRow], name: str) -> Correlation:
+    known = [(row.rank, row.properties[name]) for row in rows if row.properties[name] is not None]
+    ranks, values = np.array(known, dtype=float).reshape(-1, 2).T
+    defined = len(known) >= FEWEST_ROWS and len(set(ranks)) > 1 and len(set(values)) > 1
+    return Correlation(spearman=float(stats.spearmanr(ranks, values).statistic) if defined else None, rows=len(known))

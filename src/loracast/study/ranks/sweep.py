@@ -8,23 +8,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loracast.data.readers.prepare import prepare
 from loracast.data.split import split_patients
 from loracast.data.table import patients_of
 from loracast.data.windows import cut_windows
 from loracast.errors import ConfigError
-from loracast.files import write_json
-from loracast.spec import SIZES, ArmSpec, ExperimentSpec, TableData, parse
+from loracast.files import digest
+from loracast.models.registry import kind_of
+from loracast.spec import parse
 from loracast.study.engine import Plan
-from loracast.study.ranks.analyse import SWEEP, analyse, refuse_few_patients
-from loracast.study.ranks.relation import relate
-from loracast.study.ranks.sums import ALL
+from loracast.study.experiment import ExperimentSpec
+from loracast.study.ranks.analyse import refuse_few_patients, write_sweep
+from loracast.study.ranks.properties import relate
+from loracast.study.ranks.result import ALL, RELATION, RankSweep, Relation
+from loracast.study.summary import write_facts
+from loracast.tuning.arm import ArmSpec
+from loracast.tuning.methods import method_named, methods
 from loracast.types import Table
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
+ALPHA = 16.0
 SHARES = (0.6, 0.2, 0.2)
 """More validation and test patients than usual: a threshold is decided on the ones and reported on the others."""
-RELATION = "thresholds.json"
+BESIDE = ("zero-shot", "full")
+"""The methods that stand beside the ranks."""
 
 Say = Callable[[str], None]
 Settings = Mapping[str, Any]
@@ -33,12 +39,12 @@ Settings = Mapping[str, Any]
 def rank_experiment(
     table: Path | str | Table,
     *,
-    backbone: str,
+    model: str,
     method: str = "lora",
     ranks: Sequence[int] | None = None,
     seeds: int = 5,
     sites: str | None = None,
-    alpha: float = 16,
+    alpha: float | None = None,
     alpha_per_rank: float | None = None,
     full: bool = True,
     window: Settings | None = None,
@@ -50,29 +56,33 @@ def rank_experiment(
 ) -> ExperimentSpec:
     """Zero-shot, full fine-tuning (unless `full` is False) and one arm a rank, with validation scores.
 
-    `ranks` left out are 1, 2, 4, … 64; those that the backbone's matrices cannot have are then dropped, which `say` is
+    `ranks` left out are 1, 2, 4, … 64; those that the model's matrices cannot have are then dropped, which `say` is
     told. Ranks that are given are never dropped: the run refuses them. `window`, `split`, `training` and `forecasting`
     take the keys of `WindowSpec`, `SplitSpec`, `TrainSpec` and `ForecastSpec`. Seeds count from 0; `name` is that of
     the table if not given.
 
-    LoRA adds alpha / rank times its update. `alpha` is fixed over the ranks, as in arXiv 2405.10216 (16 at rank 2) and
-    as LoRA's authors advise (Hu et al. 2022, section 4.1), because one learning rate then suits all ranks. It also
-    slows large ranks (Kalajdzievski 2023, arXiv 2312.03732), so that a threshold holds for this scaling alone: look
-    again with `alpha_per_rank` (alpha = that times the rank, a constant scale) or with the method rslora.
+    LoRA adds alpha / rank times its update. `alpha` (16 if not given, as in arXiv 2405.10216 at rank 2) is fixed over
+    the ranks, as LoRA's authors advise (Hu et al. 2022, section 4.1), because one learning rate then suits all ranks.
+    It also slows large ranks (Kalajdzievski 2023, arXiv 2312.03732), so that a threshold holds for this scaling alone:
+    look again with `alpha_per_rank` (alpha = that times the rank, a constant scale) or with the method rslora.
     """
     path = table.path if isinstance(table, Table) else Path(table)
-    if SIZES.get(method, ("", 0))[0] != "rank":
-        known = ", ".join(name for name, (size, _) in SIZES.items() if size == "rank")
+    if method not in methods() or method_named(method).size != "rank":
+        known = ", ".join(name for name, one in methods().items() if one.size == "rank")
         raise ConfigError(f"{method!r} has no rank to sweep. Methods with a rank: {known}.")
     if seeds < 1:
         raise ConfigError(f"{seeds} seeds given; a sweep needs at least 1, and 5 show chance in training.")
-    tuned = {"backbone": backbone, "method": method, "sites": sites}
+    # A method that has no alpha is not given one, unless the caller does: then it refuses.
+    fixed = ALPHA if alpha is None and "alpha" in method_named(method).model_fields else alpha
 
     def arm(rank: int) -> dict[str, Any]:
-        return {**tuned, "rank": rank, "alpha": alpha if alpha_per_rank is None else alpha_per_rank * rank}
+        scale = fixed if alpha_per_rank is None else alpha_per_rank * rank
+        settings = {"sites": sites, "alpha": scale}
+        given = {name: value for name, value in settings.items() if value is not None}
+        return {"model": model, "method": method, "rank": rank, **given}
 
     chosen = _possible(arm, say) if ranks is None else _refuse_ranks(ranks)
-    beside = [{"backbone": backbone, "method": other} for other in ("zero-shot", *(["full"] if full else []))]
+    beside = [{"model": model, "method": other} for other in BESIDE if full or other != "full"]
     content = {
         "name": name or _name_of(path),
         "data": {"source": "table", "path": str(path)},
@@ -97,7 +107,7 @@ def sweep_ranks(
     say: Say = print,
     command: str | None = None,
     **settings: Any,
-) -> dict[str, Any]:
+) -> RankSweep:
     """Run a rank sweep into the results folder `out`, write `OUT/sweep.json`, and return it.
 
     `settings` are those of `rank_experiment`. Raises ConfigError before anything is trained where fewer than six
@@ -120,11 +130,11 @@ def sweep_tables(
     say: Say = print,
     command: str | None = None,
     **settings: Any,
-) -> dict[str, Any]:
+) -> tuple[list[RankSweep], Relation]:
     """Run the same rank sweep on several tables, each into `OUT/<table name>`, and relate the thresholds.
 
-    Writes `OUT/thresholds.json`, the thresholds beside what the series are like (`relate`), and returns
-    `{"sweeps": [the sweep.json of each], "relation": that}`. All tables are checked before the first is trained on; the
+    Writes `OUT/thresholds.json`, the thresholds beside what the series are like (`relate`), and returns what each
+    sweep found, and that. All tables are checked before the first is trained on; the
     budget of `plan` is that of all of them together.
     """
     names = [_data_name(table) for table in tables]
@@ -141,31 +151,27 @@ def sweep_tables(
         how = {"resume": resume, "progress": progress, "say": say, "command": command}
         sweeps.append(_run(spec, Path(out) / name, name, plan=left, **how))
     relation = relate(sweeps)
-    write_json(Path(out) / RELATION, relation)
-    return {"sweeps": sweeps, "relation": relation}
+    write_facts(relation, Path(out) / RELATION)
+    return sweeps, relation
 
 
 def is_rank_sweep(spec: ExperimentSpec) -> bool:
-    """Whether an experiment, however it came about, is what `analyse` reads: one backbone, the ranks of one method.
+    """Whether an experiment, however it came about, is what `analyse` reads: one model, the ranks of one method.
 
-    Each rank once, and beside them zero-shot and full fine-tuning at most once.
+    Each rank once, and beside them zero-shot and full fine-tuning at most once. What is not pretrained does not matter.
     """
-    ranked = [arm for arm in spec.arms if arm.method not in ("zero-shot", "full")]
-    beside = [arm.method for arm in spec.arms if arm.method in ("zero-shot", "full")]
-    alike = {arm.model_copy(update={"rank": None, "alpha": 0}) for arm in ranked}
-    distinct = len({arm.rank for arm in ranked}) == len(ranked) and len(set(beside)) == len(beside)
-    sized = len(ranked) > 1 and all(arm.rank for arm in ranked)
-    return spec.validation_scores and sized and len(alike) == 1 and distinct
+    arms = [arm for arm in spec.arms if kind_of(arm.model) == "pretrained"]
+    ranked = [arm for arm in arms if arm.method.name not in BESIDE]
+    beside = [arm.method.name for arm in arms if arm.method.name in BESIDE]
+    if len(ranked) < 2 or any(arm.method.size != "rank" for arm in ranked):
+        return False
+    content = [arm.as_json() | {"model": arm.model} for arm in ranked]
+    alike = {digest({key: one[key] for key in one if key not in ("rank", "alpha")}) for one in content}
+    distinct = len({one["rank"] for one in content}) == len(ranked) and len(set(beside)) == len(beside)
+    return spec.validation_scores and len(alike) == 1 and distinct
 
 
-def write_sweep(out: Path, data: str | None = None) -> dict[str, Any]:
-    """Analyse a finished sweep, write `OUT/sweep.json`, and return it."""
-    sweep = analyse(out, data=data)
-    write_json(out / SWEEP, sweep)
-    return sweep
-
-
-def _run(spec: ExperimentSpec, out: Path, data: str, *, plan: Plan | None, **how: Any) -> dict[str, Any]:
+def _run(spec: ExperimentSpec, out: Path, data: str, *, plan: Plan | None, **how: Any) -> RankSweep:
     from loracast.study.study import run_experiment
 
     run_experiment(spec, out, plan=plan, **how)
@@ -183,9 +189,8 @@ def _refuse_undecidable(spec: ExperimentSpec, out: Path) -> None:
     """Count who validates, on windows that are cut for it: that is cheap beside training."""
     if (out / "data" / "windows" / "windows.json").is_file():
         return
-    assert isinstance(spec.data, TableData)
     with tempfile.TemporaryDirectory(prefix="loracast-") as work:
-        table = prepare(spec.data, Path(work), lambda _: None)
+        table = spec.data.open(Path(work))
         if ALL in table.signals:
             raise ConfigError(f"A signal is called {ALL!r}, which here stands for all of them. Rename it in the table.")
         sides = split_patients(patients_of(table), spec.split)
@@ -196,21 +201,21 @@ def _refuse_undecidable(spec: ExperimentSpec, out: Path) -> None:
 
 
 def _possible(arm: Callable[[int], dict[str, Any]], say: Say) -> tuple[int, ...]:
-    """Those of `RANKS` that the backbone allows; the smallest is not spared, so that a mistake in the arm is told."""
-    from loracast.models.registry import BACKBONES, load_backbone, skeleton
-    from loracast.tuning.methods import check_arm
+    """Those of `RANKS` that the model allows; the smallest is not spared, so that a mistake in the arm is told."""
+    from loracast.models.registry import is_listed, load_backbone, skeleton
+    from loracast.tuning.attach import check_attached
 
-    specs = [parse(ArmSpec, arm(rank), "The rank sweep") for rank in RANKS]
-    name = specs[0].backbone
-    backbone = skeleton(name) if name in BACKBONES else load_backbone(name)
-    check_arm(backbone, specs[0])
+    arms = [parse(ArmSpec, arm(rank), "The rank sweep") for rank in RANKS]
+    name = arms[0].model
+    model = skeleton(name) if is_listed(name) else load_backbone(name)
+    check_attached(model, arms[0].method)
     possible = [RANKS[0]]
-    for rank, spec in zip(RANKS[1:], specs[1:], strict=True):
+    for rank, one in zip(RANKS[1:], arms[1:], strict=True):
         try:
-            check_arm(backbone, spec)
+            check_attached(model, one.method)
         except ConfigError:
-            dropped = ", ".join(str(one) for one in RANKS if one >= rank)
-            say(f"Ranks {dropped} are left out: the tuned matrices of {backbone.card.name} allow no more.")
+            dropped = ", ".join(str(other) for other in RANKS if other >= rank)
+            say(f"Ranks {dropped} are left out: the tuned matrices of {model.card.name} allow no more.")
             break
         possible.append(rank)
     return tuple(possible)

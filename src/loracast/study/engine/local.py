@@ -1,4 +1,7 @@
-"""Several processes on this machine, each carrying out one run at a time; one that dies takes no other with it."""
+"""One run, carried out in whatever process this is; and several processes on this machine, each at one run at a time.
+
+A process that dies takes no other with it.
+"""
 
 import contextlib
 import multiprocessing
@@ -6,13 +9,24 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
 
+from filelock import FileLock, Timeout
+
+from loracast.data.windows import Windows, open_windows
+from loracast.errors import BudgetError, ConfigError
 from loracast.study.engine import Begin, Outcome, Task
+from loracast.study.experiment import ExperimentSpec
+from loracast.study.run import Conduct, Shared
+from loracast.study.runs import Run, runs_of
+from loracast.study.summary import FAILED, Failure, write_facts
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a fork of a process that has used torch's threads may hang
 
@@ -90,10 +104,9 @@ def _work(pipe: Connection, place: int, jobs: int, parent: int) -> None:
     _take_gpu(place)
     import torch
 
-    from loracast.training.machine import logical_cores
+    from loracast.training.cost import logical_cores
 
     torch.set_num_threads(max(1, (logical_cores() or 1) // jobs))
-    from loracast.study.engine.workshop import Workshop
 
     workshop = Workshop(progress=False, alone=False)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):  # the parent has ended, or ends us
@@ -117,3 +130,81 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
+
+
+_LONGEST_WAIT = 20.0
+"""Seconds that a run waits for another process to let go of its folder: one whose parent was killed ends in one."""
+
+
+class Workshop:
+    """Carries out runs one after the other, keeping windows and the frozen base between them."""
+
+    def __init__(self, *, progress: bool, say: Callable[[str], None] = print, alone: bool = True) -> None:
+        self._progress, self._say, self._alone = progress, say, alone
+        self._shared = Shared()
+        self._key: tuple[str, Path] | None = None
+        self._opened: tuple[ExperimentSpec, Windows, list[Run]] | None = None
+
+    def perform(self, task: Task) -> Outcome:
+        """Carry out a task; an error becomes its outcome and `failed.json`, so that the next can go on.
+
+        An interruption by the caller (Ctrl-C) is no outcome: it goes through.
+        """
+        start = time.monotonic()
+
+        def outcome(state: Any, error: str | None = None) -> Outcome:
+            return Outcome(task.number, state, time.monotonic() - start, error)
+
+        if task.is_late:
+            return outcome("stopped")
+
+        def stop_when_late() -> None:
+            if task.is_late:
+                raise BudgetError("The budget is spent.")
+
+        conduct = Conduct(
+            resume=task.resume,
+            progress=self._progress,
+            say=self._say,
+            after_checkpoint=stop_when_late,
+            track=task.track,
+            results=task.out,
+            alone=self._alone,
+            shared=self._shared,
+        )
+        run = None
+        try:
+            spec, windows, runs = self._open(task)
+            run = runs[task.number]
+            with _alone(task.out, run):
+                run.folder.mkdir(parents=True, exist_ok=True)
+                (run.folder / FAILED).unlink(missing_ok=True)
+                run.perform(spec, windows, conduct)
+        except BudgetError:
+            return outcome("stopped")
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            if run is not None:
+                with contextlib.suppress(OSError):  # a full disk, say: the outcome tells it
+                    write_facts(Failure(error=told, traceback=traceback.format_exc()), run.folder / FAILED)
+            return outcome("failed", told)
+        return outcome("done")
+
+    def _open(self, task: Task) -> tuple[ExperimentSpec, Windows, list[Run]]:
+        if self._opened is None or self._key != (task.spec, task.out):
+            spec = ExperimentSpec.model_validate_json(task.spec)
+            self._opened = spec, open_windows(task.out / "data" / "windows"), runs_of(spec, task.out)
+            self._key = (task.spec, task.out)
+        return self._opened
+
+
+@contextlib.contextmanager
+def _alone(out: Path, run: Run) -> Iterator[None]:
+    """Keep the run's folder from any other process meanwhile; the system lets go of it if this one is killed."""
+    locks = out / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(locks / run.folder.name, timeout=_LONGEST_WAIT):
+            yield
+    except Timeout as error:
+        raise ConfigError(f"{run.name}, seed {run.seed}: another process is at it. Wait for it, or end it.") from error

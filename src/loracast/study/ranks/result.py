@@ -1,0 +1,128 @@
+"""What a rank sweep found, typed: `sweep.json`, and `thresholds.json` over several of them. Validated when read."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from loracast.scoring.facts import Bounds
+from loracast.spec import Frozen
+
+SWEEP = "sweep.json"
+RELATION = "thresholds.json"
+ALL = "all"
+"""What stands for all signals together, where an error must be free of units: MASE. A signal has its MAE."""
+
+
+class Measured(Frozen):
+    """An error, or a difference of errors, with its 95 % interval over patients and training seeds."""
+
+    value: float | None = None
+    ci95: Bounds | None = None
+
+
+class Overfit(Frozen):
+    """Whether training and validation part: `gap` is the share of what was won that validation gives back."""
+
+    flagged: bool
+    gap: float
+    seeds: int
+
+
+class RankRow(Frozen):
+    """One rank on one signal."""
+
+    signal: str
+    metric: str
+    rank: int
+    trainable_parameters: int
+    validation: Measured
+    test: Measured
+    difference: Measured
+    """Validation error less that of the best rank."""
+    worse: bool
+    """Whether that difference is shown to be above 0."""
+    overfit: Overfit
+    train_seconds: float
+
+
+class Threshold(Frozen):
+    """The smallest rank that suffices on one signal."""
+
+    rank: int
+    best_rank: int
+    by_seed: list[int]
+    test_difference: Measured
+    vs_zero_shot: Measured | None
+
+
+class Beside(Frozen):
+    """An arm beside the ranks (zero-shot, full fine-tuning) on one signal."""
+
+    trainable_parameters: int
+    train_seconds: float
+    validation: Measured
+    test: Measured
+
+
+class Note(Frozen):
+    """What a reader must know before taking a threshold at its word: a code, and what it is about."""
+
+    code: Literal[
+        "one-seed", "too-few-patients", "largest-rank", "not-better-than-zero-shot", "seeds-left-out", "runs-not-done"
+    ]
+    signal: str | None = None
+    rank: int | None = None
+    count: int | None = None
+    names: list[str] = Field(default_factory=list)
+
+
+class RankSweep(Frozen):
+    """`sweep.json`: errors by rank, thresholds, and what the series are like."""
+
+    format: Literal[3] = 3
+    model: str
+    method: str
+    data: str
+    metric: str
+    ranks: list[int]
+    alphas: list[float | None]
+    seeds: list[int]
+    patients: dict[str, int]
+    windows: dict[str, int]
+    rows: list[RankRow]
+    thresholds: dict[str, Threshold]
+    zero_shot: dict[str, Beside] = Field(default_factory=dict)
+    full: dict[str, Beside] = Field(default_factory=dict)
+    series: dict[str, dict[str, float | None]]
+    """Properties of the training series by signal; `study.ranks.properties.PROPERTIES` says what they are."""
+    notes: list[Note] = Field(default_factory=list)
+
+
+class RelationRow(Frozen):
+    """The threshold of one signal of one sweep, beside what its series are like."""
+
+    data: str
+    signal: str
+    model: str
+    method: str
+    rank: int
+    trainable_parameters: int
+    beats_zero_shot: bool | None
+    properties: dict[str, float | None]
+
+
+class Correlation(Frozen):
+    """Spearman's coefficient between threshold and a property, and over how many rows."""
+
+    spearman: float | None
+    rows: int
+
+
+class Relation(Frozen):
+    """`thresholds.json`: description, not proof."""
+
+    format: Literal[3] = 3
+    rows: list[RelationRow]
+    correlations: dict[str, Correlation]
+    flat: int
+    """Rows whose threshold is not shown better than zero-shot on the test patients."""
