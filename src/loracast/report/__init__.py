@@ -1,11 +1,14 @@
-"""The report room: a results folder becomes a table, figures and one self-contained page."""
+"""The report room: a results folder becomes tables, figures and one self-contained page."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loracast.study.summary import Summary
 
 
 def write_report(folder: Path) -> Path:
-    """Write `folder/report.html` and `folder/figures/*` from what the results folder holds; return the page's path.
+    """Write `report.html`, `arms/`, `figures/` and `tables/` from what the results folder holds; the page's path.
 
     Raises ConfigError where `folder` is missing, holds no `summary.json`, or holds one that cannot be read.
     """
@@ -14,8 +17,8 @@ def write_report(folder: Path) -> Path:
     return write_page(folder)
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a results folder, for `result_table` and `result_markdown`; ConfigError as in `write_report`."""
-    from loracast.report.results import read_results
+def read_summary(folder: Path) -> "Summary":
+    """The summary of a results folder; ConfigError as in `write_report`."""
+    from loracast.report.results import summary_in
 
-    return read_results(folder).summary
+    return summary_in(folder)

@@ -1,158 +1,398 @@
-"""The result table: one set of cells, written for the terminal, for Markdown and for the page."""
+"""The tables of an experiment: which columns of a frame people are shown, and how each is written.
 
-from dataclasses import dataclass
+Physical measures carry as many decimals as the lowest MAE of the signal needs, differences one more.
+"""
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
 
-from loracast.report.readable import ABSENT, count, decimals_for, duration, interval, memory, number, percent
-from loracast.report.results import (
-    Arm,
-    Summary,
-    difference_of,
-    interval_of,
-    is_simulated,
-    label_of,
-    score,
-    signals_of,
-    source_of,
-    unit_of,
+import pandas as pd
+
+from loracast.report import frames
+from loracast.report.readable import (
+    ABSENT,
+    count,
+    decimals_for,
+    duration,
+    energy,
+    interval,
+    memory,
+    moment,
+    number,
+    percent,
+    share,
+    size,
+    span,
+)
+from loracast.report.render import Cell, Column, Row, Table, records, table_of, verdict_cell
+from loracast.report.results import heading_of, label_of, mae_of, only, scored_signals, slugs_of, source_of, unit_of
+from loracast.report.words import dropped
+from loracast.study.summary import ArmSummary, Summary
+
+AGAINST = {
+    "vs_zero_shot": "zero-shot", "vs_naive": "the best naive forecast", "vs_full": "full fine-tuning",
+    "vs_best": "the best arm",
+}  # fmt: skip
+MARKS = {"better": "▼", "worse": "▲"}
+
+
+def scored(summary: Summary) -> pd.DataFrame:
+    """The frame of results with what its display needs: decimals, headings, links, the lowest of each signal."""
+    frame = frames.results(summary)
+    decimals, slugs = precision(summary), slugs_of(summary)
+    frame = frame.assign(
+        decimals=frame["signal"].map(decimals),
+        label=[label_of(summary, name) for name in frame["signal"]],
+        heading=[heading_of(summary, name) for name in frame["signal"]],
+        page=[f"arms/{slugs[name]}.html" for name in frame["arm"]],
+    )
+    for name in ("mae", "rmse", "mase", "crps"):
+        frame[f"lowest_{name}"] = frame.groupby("signal")[name].transform("min")
+    return frame
+
+
+def precision(summary: Summary) -> dict[str, int]:
+    """The decimals of each signal's errors."""
+    return {name: decimals_for(mae_of(arm, name) for arm in summary.arms) for name in summary.data.signals}
+
+
+def _measure(row: Row, name: str) -> str:
+    return number(row[name], row["decimals"], sign=name == "bias")
+
+
+def _best(row: Row, name: str) -> Cell:
+    text = number(row[name], 3) if name == "mase" else _measure(row, name)
+    return Cell(text, "best" if row[name] is not None and row[name] == row[f"lowest_{name}"] else "")
+
+
+def within(row: Row, low: str, high: str, decimals: int) -> str:
+    """An interval of a row, or nothing where there is none."""
+    return interval(None if row[low] is None else (row[low], row[high]), decimals)
+
+
+def _mae_interval(row: Row) -> str:
+    return within(row, "mae_low", "mae_high", row["decimals"])
+
+
+def _mae_within(row: Row) -> str:
+    return f"{_measure(row, 'mae')} {_mae_interval(row)}".strip()
+
+
+def _difference(row: Row) -> str:
+    return number(row["vs_zero_shot_difference"], row["decimals"] + 1, sign=True)
+
+
+def _difference_interval(row: Row) -> str:
+    return within(row, "vs_zero_shot_low", "vs_zero_shot_high", row["decimals"] + 1)
+
+
+def _train_time(row: Row) -> str:
+    return duration(row["train_seconds"]) if row["trainable_parameters"] else ABSENT
+
+
+def small(text: str) -> Cell:
+    """An interval beside its number."""
+    return Cell(text, "interval")
+
+
+ARM = Column("arm", lambda row: row["arm"], words=True)
+TRAINED = Column("trained numbers", lambda row: count(row["trainable_parameters"]))
+COVERAGE = Column("80 % coverage", lambda row: percent(row["coverage_80"]))
+VERDICT = Column("verdict", lambda row: verdict_cell(row["vs_zero_shot_verdict"]), words=True)
+
+PLAIN = (
+    Column("signal", lambda row: row["heading"], words=True),
+    ARM,
+    TRAINED,
+    Column("train time", _train_time),
+    Column("MAE [95 %]", _mae_within),
+    Column("RMSE", lambda row: _measure(row, "rmse")),
+    Column("bias", lambda row: _measure(row, "bias")),
+    Column("MASE", lambda row: number(row["mase"], 3)),
+    Column("CRPS", lambda row: _measure(row, "crps")),
+    COVERAGE,
+    Column("MAE − zero-shot [95 %]", lambda row: f"{_difference(row)} {_difference_interval(row)}".strip()),
+    VERDICT,
+)
+"""In a document: Markdown and LaTeX."""
+
+PAGE = (
+    Column("arm", lambda row: Cell(row["arm"], link=row["page"]), words=True),
+    TRAINED,
+    Column("MAE", lambda row: _best(row, "mae")),
+    Column("95 %", lambda row: small(_mae_interval(row))),
+    Column("RMSE", lambda row: _best(row, "rmse")),
+    Column("bias", lambda row: _measure(row, "bias")),
+    Column("MASE", lambda row: _best(row, "mase")),
+    Column("CRPS", lambda row: _best(row, "crps")),
+    COVERAGE,
+    Column("MAE − zero-shot", _difference),
+    Column("95 %", lambda row: small(_difference_interval(row))),
+    VERDICT,
 )
 
-MARKDOWN_HEADS = (
-    "signal", "arm", "trained numbers", "train time", "MAE [95 %]", "RMSE", "bias", "MASE", "CRPS",
-    "80 % coverage", "MAE − zero-shot [95 %]", "verdict",
-)  # fmt: skip
-VERDICT_STYLES = {"better": "green", "worse": "red"}
+
+def _terminal_difference(row: Row) -> Cell:
+    verdict = row["vs_zero_shot_verdict"]
+    told = "unclear" if verdict == "no difference shown" else verdict
+    first = _difference(row) if told is None else f"{told} {_difference(row)}"
+    return Cell(f"{first}\n{_difference_interval(row)}".strip(), verdict_cell(verdict).look)
 
 
-@dataclass(frozen=True)
-class Cells:
-    """What one arm achieved on one signal, as text."""
-
-    arm: str
-    trained: str
-    train_time: str
-    peak_memory: str
-    mae: str
-    mae_interval: str
-    rmse: str
-    bias: str
-    mase: str
-    crps: str
-    coverage: str
-    mse_scaled: str
-    mape: str
-    dtw_scaled: str
-    difference: str
-    difference_interval: str
-    verdict: str
+TERMINAL = (
+    replace(ARM, least=15),
+    Column("trained\ntime", lambda row: f"{count(row['trainable_parameters'])}\n{_train_time(row)}"),
+    Column("MAE\n[95 %]", lambda row: Cell(f"{_measure(row, 'mae')}\n{_mae_interval(row)}", "best")),
+    Column("RMSE\nbias", lambda row: f"{_measure(row, 'rmse')}\n{_measure(row, 'bias')}"),
+    Column("MASE\nCRPS", lambda row: f"{number(row['mase'], 3)}\n{_measure(row, 'crps')}"),
+    Column("in 80 %\nmemory", lambda row: f"{percent(row['coverage_80'])}\n{memory(row['peak_memory_bytes'])}"),
+    Column("MAE − zero-shot\n[95 %]", _terminal_difference),
+)
+"""Two lines an arm, so that it fits 80 columns."""
 
 
-def cells(summary: Summary, arm: Arm, signal: str) -> Cells:
-    """Format the scores of `arm` on `signal`; what does not exist becomes a dash, or nothing for an interval.
+def main_table(summary: Summary) -> Table:
+    """Errors in physical units for the page, arm by arm under each signal; the lowest of each column is bold."""
+    title = "Errors on the test patients, in the unit of each signal"
+    return table_of(scored(summary), PAGE, title=title, kind="main", group=lambda row: row["heading"])
 
-    Physical measures carry as many decimals as the lowest MAE of the signal needs, the difference one more.
+
+def plain_table(summary: Summary, *, grouped: bool = False) -> Table:
+    """The same for a document, a row a signal and arm; `grouped` under a heading a signal, as LaTeX needs it."""
+    group = (lambda row: row["label"]) if grouped else None
+    return table_of(scored(summary), PLAIN, title=f"Data: {source_of(summary)}.", group=group)
+
+
+def compact_table(summary: Summary, arms: Collection[str] | None = None) -> Table:
+    """A line an arm, for a README: error and difference to zero-shot of each signal.
+
+    `arms` chooses by name, method or kind. ▼ and ▲ stand where the 95 % interval of the paired difference excludes 0.
+    The last column tells on how many signals an arm is shown better (▼) or worse (▲) than full fine-tuning.
     """
-    decimals = decimals_for(score(other, signal, "mae") for other in summary["arms"])
-    difference = difference_of(arm, signal)
-    mse, dtw = score(arm, signal, "mse_scaled"), score(arm, signal, "dtw_scaled")
-    return Cells(
-        arm=str(arm["arm"]),
-        trained=count(arm.get("trainable_parameters")),
-        train_time=duration(arm.get("train_seconds")) if arm.get("trainable_parameters") else ABSENT,
-        peak_memory=memory(arm.get("peak_memory_bytes")),
-        mae=number(score(arm, signal, "mae"), decimals),
-        mae_interval=interval(interval_of(arm, signal, "mae"), decimals),
-        rmse=number(score(arm, signal, "rmse"), decimals),
-        bias=number(score(arm, signal, "bias"), decimals, sign=True),
-        mase=number(score(arm, signal, "mase"), 3),
-        crps=number(score(arm, signal, "crps"), decimals),
-        coverage=percent(score(arm, signal, "coverage_80")),
-        mse_scaled=number(None if mse is None else 1e4 * mse, 2),
-        mape=number(score(arm, signal, "mape"), 2),
-        dtw_scaled=number(None if dtw is None else 1e3 * dtw, 2),
-        difference=number(difference.value, decimals + 1, sign=True) if difference else ABSENT,
-        difference_interval=interval(difference.bounds, decimals + 1) if difference else "",
-        verdict=difference.verdict if difference else "",
+    found = {(row["arm"], row["signal"]): row for row in records(scored(summary))}
+    columns = [ARM, TRAINED, Column("train time", _train_time)]
+    for signal in scored_signals(summary):
+
+        def error(row: Row, signal: str = signal) -> str:
+            return _mae_within(found[row["arm"], signal])
+
+        def difference(row: Row, signal: str = signal) -> str:
+            own = found[row["arm"], signal]
+            return f"{_difference(own)} {MARKS.get(own['vs_zero_shot_verdict'], '')}".strip()
+
+        columns += [Column(f"{heading_of(summary, signal)}: MAE [95 %]", error), Column("− zero-shot", difference)]
+
+    def against_full(row: Row) -> str:
+        verdicts = [found[row["arm"], signal]["vs_full_verdict"] for signal in scored_signals(summary)]
+        told = [f"{verdicts.count(verdict)} {mark}" for verdict, mark in MARKS.items() if verdict in verdicts]
+        return ABSENT if not any(verdicts) else ", ".join(told) or "none shown"
+
+    frame = frames.costs(summary)
+    if arms is not None:
+        frame = frame[frame[["arm", "method", "kind"]].isin(list(arms)).any(axis=1)]
+    patients, windows = summary.data.patients["test"], summary.windows.counts["test"]
+    seeds = ", ".join(map(str, sorted({seed for arm in summary.arms for seed in arm.seeds})))
+    title = f"Data: {source_of(summary)}; {patients:,} test patients, {windows:,} test windows; seeds {seeds}."
+    return table_of(frame, [*columns, Column("against full", against_full)], title=title)
+
+
+def paper_table(summary: Summary) -> Table:
+    """The three scores of the paper, in its scaled space, of the signals that have them."""
+    names = ["mse_scaled", "mape", "dtw_scaled"]
+    frame = scored(summary)
+    known = frame[names].notna().any(axis=1).groupby(frame["signal"]).transform("any")
+    columns = (
+        ARM,
+        Column("MSE (×10⁻⁴)", lambda row: _scaled(row["mse_scaled"], 1e4)),
+        Column("MAPE (%)", lambda row: number(row["mape"], 2)),
+        Column("DTW (×10⁻³)", lambda row: _scaled(row["dtw_scaled"], 1e3)),
     )
+    title = "The three scores of the paper, after its fixed min–max scaling"
+    return table_of(frame[known], columns, title=title, kind="narrow", group=lambda row: row["label"])
 
 
-def heading(summary: Summary, signal: str) -> str:
-    """A signal with its unit: `heart rate, /min`."""
-    unit = unit_of(summary, signal)
-    return f"{label_of(summary, signal)}, {unit}" if unit else label_of(summary, signal)
+def _scaled(value: float | None, factor: float, decimals: int = 2) -> str:
+    return number(None if value is None else factor * value, decimals)
 
 
-def result_table(summary: Summary) -> Table:
-    """The result table for the terminal: two lines an arm, so that it fits 80 columns."""
-    table = Table(
-        title=Text(f"{summary.get('name', 'results')}: {source_of(summary)}"),
-        title_justify="left",
-        title_style="bold yellow" if is_simulated(summary) else "bold",
-        caption=Text(
-            "MAE, RMSE, bias and CRPS in the unit of the signal; [ ] is a 95 % interval, bootstrapped over patients"
+def _of_training(row: Row, text: str) -> str:
+    return text if row["trains"] else ABSENT
+
+
+COSTS = (
+    TRAINED,
+    Column(
+        "of the model",
+        lambda row: (
+            "all, from scratch"
+            if row["kind"] == "network"
+            else share(row["trainable_parameters"], row["total_parameters"])
         ),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        show_edge=False,
+    ),
+    Column("training", lambda row: _of_training(row, duration(row["train_seconds"]))),
+    Column("a step", lambda row: _of_training(row, moment(row["seconds_per_step"])), optional=True),
+    Column("steps", lambda row: _of_training(row, count(row["train_steps"])), optional=True),
+    Column("forecasting", lambda row: duration(row["forecast_seconds"])),
+    Column("a window", lambda row: _milliseconds(row["forecast_milliseconds_per_window"]), optional=True),
+    Column("peak memory", lambda row: memory(row["peak_memory_bytes"])),
+    Column("on the GPU", lambda row: memory(row["peak_gpu_memory_bytes"]), optional=True),
+    Column("saved", lambda row: size(row["adapter_bytes"]), optional=True),
+    Column("energy", lambda row: _of_training(row, energy(row["energy_joules"])), optional=True),
+    Column("seeds", lambda row: str(row["seeds"])),
+    Column("kept step", lambda row: _of_training(row, row["best_step"] or ABSENT)),
+)
+LONGER = {
+    "a step": "a training step", "steps": "training steps", "forecasting": "forecasting the test windows",
+    "a window": "a window's forecast", "on the GPU": "peak memory on the GPU", "saved": "size of what is saved",
+    "energy": "energy of training",
+}  # fmt: skip
+"""What a cost is called where no other stands beside it."""
+
+
+def _milliseconds(value: float | None) -> str:
+    return moment(None if value is None else value / 1e3)
+
+
+def cost_table(summary: Summary) -> Table:
+    """What each arm cost."""
+    return table_of(frames.costs(summary), [ARM, *COSTS], title="What each arm cost")
+
+
+def costs_of(summary: Summary, arm: ArmSummary) -> Table:
+    """The costs of one arm that are known, one below the other."""
+    [row] = records(frames.costs(only(summary, [arm])))
+    found = [(LONGER.get(column.head, column.head), str(column.written(row))) for column in COSTS]
+    return pairs([(name, text) for name, text in found if text != ABSENT], "What it cost")
+
+
+def pairs(found: Sequence[tuple[str, str]], title: str, *, code: bool = False) -> Table:
+    """Names and texts below each other; `code` writes the texts as they would be typed."""
+    columns = (
+        Column("what", lambda row: row["what"], words=True),
+        Column("value", lambda row: Cell(row["value"], "code" if code else ""), words=True),
     )
-    table.add_column("arm", overflow="fold", min_width=15)
-    for head in ("trained\ntime", "MAE\n[95 %]", "RMSE\nbias", "MASE\nCRPS", "in 80 %\nmemory"):
-        table.add_column(head, justify="right")
-    table.add_column("MAE − zero-shot\n[95 %]", justify="right")
-    for signal in signals_of(summary):
-        table.add_row(Text(heading(summary, signal), style="bold cyan"))
-        for arm in summary["arms"]:
-            table.add_row(*_terminal_row(cells(summary, arm, signal)))
-        table.add_section()
-    return table
+    return table_of(pd.DataFrame(found, columns=["what", "value"]), columns, title=title, kind="narrow")
 
 
-def _terminal_row(row: Cells) -> tuple[Text, ...]:
-    verdict = {"no difference shown": "unclear"}.get(row.verdict, row.verdict)
-    difference = Text(f"{verdict} {row.difference}".strip(), style=VERDICT_STYLES.get(row.verdict, ""))
-    if row.difference_interval:
-        difference.append(f"\n{row.difference_interval}")
-    return (
-        Text(row.arm),
-        Text(f"{row.trained}\n{row.train_time}"),
-        Text(f"{row.mae}\n{row.mae_interval}", style="bold"),
-        Text(f"{row.rmse}\n{row.bias}"),
-        Text(f"{row.mase}\n{row.crps}"),
-        Text(f"{row.coverage}\n{row.peak_memory}"),
-        difference,
+def full_table(summary: Summary) -> Table:
+    """Adapters against full fine-tuning of the same backbone."""
+    frame, decimals = frames.comparisons(summary), precision(summary)
+    frame = frame[(frame["against"] == "vs_full") & (frame["trainable_parameters"] > 0)]
+    columns = (
+        ARM,
+        TRAINED,
+        Column("of full fine-tuning", lambda row: share(row["trainable_parameters"], row["reference_parameters"])),
+        Column("MAE − full", lambda row: number(row["difference"], decimals[row["signal"]] + 1, sign=True)),
+        Column("95 %", lambda row: small(within(row, "low", "high", decimals[row["signal"]] + 1))),
+        Column("verdict", lambda row: verdict_cell(row["verdict"]), words=True),
     )
+    title = "Adapters against full fine-tuning of the same backbone"
+    return table_of(frame, columns, title=title, group=lambda row: heading_of(summary, row["signal"]))
 
 
-def result_markdown(summary: Summary) -> str:
-    """The result table as Markdown, for a README or a documentation page; simulated data are named as such."""
-    lines = [f"Data: {_markdown(source_of(summary))}.", "", _markdown_line(MARKDOWN_HEADS)]
-    lines.append("|---|---|" + "--:|" * 9 + "---|")
-    for signal in signals_of(summary):
-        lines += map(_markdown_line, markdown_rows(summary, signal))
-    return "\n".join(lines) + "\n"
+def comparison_table(summary: Summary, arm: ArmSummary) -> Table:
+    """Every comparison of one arm: with whom, difference, interval, verdict."""
+    frame, decimals = frames.comparisons(only(summary, [arm])), precision(summary)
+
+    def difference(row: Row) -> str:
+        value = number(row["difference"], decimals[row["signal"]] + 1, sign=True)
+        return f"{value} {unit_of(summary, row['signal'])}".strip()
+
+    columns = (
+        Column("signal", lambda row: label_of(summary, row["signal"]), words=True),
+        Column("compared with", lambda row: f"{AGAINST[row['against']]} ({row['reference']})", words=True),
+        Column("MAE − its MAE", difference),
+        Column("95 %", lambda row: small(within(row, "low", "high", decimals[row["signal"]] + 1))),
+        Column("verdict", lambda row: verdict_cell(row["verdict"]), words=True),
+    )
+    title = "Paired differences on the same windows; below 0 is better"
+    return table_of(frame, columns, title=title)
 
 
-def markdown_rows(summary: Summary, signal: str) -> list[tuple[str, ...]]:
-    """The cells of one signal under `MARKDOWN_HEADS`, an arm a row."""
-    rows: list[tuple[str, ...]] = []
-    for arm in summary["arms"]:
-        row = cells(summary, arm, signal)
-        rows.append((
-            heading(summary, signal), row.arm, row.trained, row.train_time, f"{row.mae} {row.mae_interval}",
-            row.rmse, row.bias, row.mase, row.crps, row.coverage,
-            f"{row.difference} {row.difference_interval}", row.verdict or ABSENT,
-        ))  # fmt: skip
-    return rows
+SCORES = {
+    "mae": "MAE", "rmse": "RMSE", "bias": "Bias", "mase": "MASE", "crps": "CRPS", "coverage_80": "80 % coverage",
+    "mse_scaled": "MSE of the paper (×10⁻⁴)", "mape": "MAPE (%)", "dtw_scaled": "DTW of the paper (×10⁻³)",
+}  # fmt: skip
+SCALES = {"mse_scaled": 1e4, "dtw_scaled": 1e3}
+SIZES = {"n_patients": "patients", "n_windows": "windows", "n_cells": "observed targets"}
 
 
-def _markdown_line(texts: tuple[str, ...]) -> str:
-    return "| " + " | ".join(_markdown(text.strip()) for text in texts) + " |"
+def score_table(summary: Summary, arm: ArmSummary) -> Table:
+    """Every score of one arm with its interval, a row a score and two columns a signal."""
+    found = {row["signal"]: row for row in records(frames.results(only(summary, [arm])))}
+    precise = precision(summary)
+    columns = [Column("score", lambda row: row["title"], words=True)]
+    for signal in arm.scores:
+        own, decimals = found[signal], precise[signal]
+
+        def value(row: Row, own: Row = own, decimals: int = decimals) -> str:
+            name = row["name"]
+            return count(own[name]) if name in SIZES else _score(name, own[name], decimals)
+
+        def bounds(row: Row, own: Row = own, decimals: int = decimals) -> Cell:
+            name = row["name"]
+            if name in SIZES or own[f"{name}_low"] is None:
+                return small("")
+            ends = [_score(name, own[f"{name}_{end}"], decimals, sign=False) for end in ("low", "high")]
+            return small(f"[{ends[0]}, {ends[1]}]")
+
+        columns += [Column(heading_of(summary, signal), value), Column("95 %", bounds)]
+    titles = {
+        name: title
+        for name, title in (SCORES | SIZES).items()
+        if any(found[signal][name] is not None for signal in arm.scores)
+    }
+    frame = pd.DataFrame(list(titles.items()), columns=["name", "title"])
+    return table_of(frame, columns, title="Scores on the test patients")
 
 
-def _markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+def _score(name: str, value: float | None, decimals: int, *, sign: bool = True) -> str:
+    if name == "coverage_80":
+        return percent(value)
+    physical = name in ("mae", "rmse", "bias", "crps")
+    scaled = None if value is None else SCALES.get(name, 1.0) * value
+    return number(scaled, decimals if physical else 3, sign=sign and name == "bias")
+
+
+STEPS = {"mae": "MAE", "rmse": "RMSE", "bias": "Bias", "coverage_80": "80 % coverage"}
+
+
+def step_tables(summary: Summary, arms: Sequence[ArmSummary]) -> list[tuple[str, list[Table]]]:
+    """Under each signal's heading the scores at every step of the horizon, a column an arm."""
+    frame, decimals = frames.steps(only(summary, arms)), precision(summary)
+    found = {(row["signal"], row["arm"], row["seconds_ahead"]): row for row in records(frame)}
+    told = []
+    for signal in dict.fromkeys(signal for signal, _, _ in found):
+        names = dict.fromkeys(arm for name, arm, _ in found if name == signal)
+        ahead = pd.DataFrame({"ahead": dict.fromkeys(seconds for name, _, seconds in found if name == signal)})
+        made = []
+        for score, title in STEPS.items():
+
+            def written(row: Row, arm: str, signal: str = signal, score: str = score) -> str:
+                own = found.get((signal, arm, row["ahead"]))
+                return ABSENT if own is None else _score(score, own[score], decimals[signal])
+
+            columns = [Column("ahead", lambda row: span(row["ahead"]), words=True)]
+            columns += [Column(name, partial(written, arm=name)) for name in names]
+            unit = unit_of(summary, signal)
+            beside = f", {unit}" if unit and score != "coverage_80" else ""
+            made.append(table_of(ahead, columns, title=f"{title}{beside}", kind="steps"))
+        told.append((heading_of(summary, signal), made))
+    return told
+
+
+def attrition_table(summary: Summary) -> Table:
+    """The attrition in numbers, with what is left of each signal."""
+    columns = [Column("step", lambda row: row["step"], words=True)]
+    columns += [Column(name, _counted(name), optional=True) for name in frames.LEFT]
+    columns.append(Column("dropped", lambda row: dropped(row) or ABSENT))
+    columns += [
+        Column(label_of(summary, name), _counted(f"rows_{name}"), optional=True) for name in summary.data.signals
+    ]
+    title = "What was left after each step; rows of each signal"
+    return table_of(frames.attrition(summary), columns, title=title, kind="flow")
+
+
+def _counted(name: str) -> Callable[[Row], str]:
+    return lambda row: count(row[name])

@@ -1,170 +1,253 @@
 """The verdict in plain words: which arm errs least, and whether adapting was shown to be worth it."""
 
-from loracast.report.arms import MANY, is_adapted, is_naive, is_scratch
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from loracast.report.readable import count, decimals_for, interval, number, plural, share
 from loracast.report.results import (
-    Arm,
-    Summary,
+    MANY,
+    MissingArm,
+    Results,
     difference_of,
-    interval_of,
+    is_adapted,
     is_baseline,
-    is_trained,
     label_of,
-    score,
+    mae_interval,
+    mae_of,
     scored_signals,
-    seeds_of,
-    signals_of,
+    shown_unit,
     unit_of,
 )
-from loracast.spec import FITTED
+from loracast.scoring.checks import FEWEST_TEST_PATIENTS
+from loracast.scoring.compare import FEWEST_PATIENTS
+from loracast.scoring.facts import Difference
+from loracast.study.summary import ArmSummary, Summary
 
 
-def verdict_of_arm(summary: Summary, arm: Arm) -> str:
+def capital(text: str) -> str:
+    """The text with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def sentence_of(difference: Difference, signal_label: str, unit: str, arm: ArmSummary) -> str:
+    """A difference of `arm` with its numbers, for people: the signal's label, then what is shown.
+
+    `unit` is that of the signal as facts have it (`1/min`).
+    """
+    against = reference_name(difference, arm)
+    return f"{capital(signal_label)}: {_shown(difference, against, shown_unit(unit), unit.startswith('1/'))}"
+
+
+def reference_name(difference: Difference, arm: ArmSummary) -> str:
+    """Whom an arm is compared with, without the model that they share."""
+    name = difference.reference.removeprefix(f"{arm.model} ")
+    return "full fine-tuning" if name == "full" else name
+
+
+def _shown(difference: Difference, against: str, unit: str, joined: bool) -> str:
+    value, bounds = difference.mae_difference, difference.ci95
+    if value is None:
+        return f"no target was observed, so nothing can be said against {against}."
+    who = plural(difference.patients, "patient")
+    beside = unit if joined or not unit else f" {unit}"
+    said = "the same" if value == 0 else f"{abs(value):.3g}{beside} {'lower' if value < 0 else 'higher'}"
+    error = f"The mean absolute error is {said}"
+    if bounds is None:
+        return f"no difference to {against} shown, {who} cannot give an interval. {error}."
+    within = f"95 % interval {_side(bounds[0])} to {_side(bounds[1])}; {who}"
+    if difference.verdict != "no difference shown":
+        return f"{difference.verdict} than {against}. {error} ({within})."
+    if difference.patients < FEWEST_PATIENTS:
+        return f"no difference to {against} shown, {who} are too few to tell. {error} ({within})."
+    return f"no difference to {against} shown. {error} ({within})."
+
+
+def _side(bound: float) -> str:
+    return "0" if bound == 0 else f"{abs(bound):.3g} {'lower' if bound < 0 else 'higher'}"
+
+
+def sentences_of(summary: Summary, arm: ArmSummary, *against: str) -> list[str]:
+    """The sentences of one arm's differences to each of `against`, signal by signal, each once."""
+    found = [
+        sentence_of(difference, label_of(summary, signal), summary.data.signals[signal].unit, arm)
+        for name in against
+        for signal in scored_signals(summary)
+        if (difference := difference_of(arm, signal, name)) is not None
+    ]
+    return list(dict.fromkeys(found))
+
+
+def verdict_of_arm(summary: Summary, arm: ArmSummary) -> str:
     """One sentence on a trained arm: what it cost, and on which signals it is shown better or worse than zero-shot.
 
     A network from scratch has no zero-shot of its own: it is held against the best naive forecast.
     """
-    if is_scratch(arm):
-        cost = f"{arm['arm']} is a network from scratch: all its {count(arm.get('trainable_parameters'))} numbers are "
-        return cost + "trained here. " + _compared(summary, arm, "vs_naive", "the best naive forecast")
-    every = "all " if arm.get("method") == "full" else ""
-    cost = f"{arm['arm']} trains {every}{count(arm.get('trainable_parameters'))} numbers{_part(summary, arm)}. "
+    trained = count(arm.trainable_parameters)
+    if arm.kind == "network":
+        cost = f"{arm.arm} is a network from scratch: all its {trained} numbers are trained here. "
+        return cost + _compared(summary, arm, "vs_naive", "the best naive forecast")
+    every = "all " if arm.method == "full" else ""
+    cost = f"{arm.arm} trains {every}{trained} numbers{_part(summary, arm)}. "
     return cost + _compared(summary, arm, "vs_zero_shot", "zero-shot")
 
 
-def _compared(summary: Summary, arm: Arm, key: str, reference: str) -> str:
+def _compared(summary: Summary, arm: ArmSummary, key: str, reference: str) -> str:
     """On which signals an arm is shown better or worse than a reference."""
-    found: dict[str, list[str]] = {"better": [], "worse": [], "": []}
+    found: dict[str, list[str]] = {"better": [], "worse": [], "no difference shown": []}
     for signal in scored_signals(summary):
         difference = difference_of(arm, signal, key)
-        if difference is not None and difference.value is not None:
-            kind = difference.verdict if difference.verdict in found else ""
-            found[kind].append(label_of(summary, signal))
-    compared = sum(map(len, found.values()))
+        if difference is not None and difference.mae_difference is not None:
+            found[difference.verdict].append(label_of(summary, signal))
+    compared, even = sum(map(len, found.values())), found["no difference shown"]
     if not compared:
         return f"It was not compared with {reference}."
-    phrases = [f"{kind} than {reference} on {_listed(found[kind])}" for kind in ("better", "worse") if found[kind]]
+    phrases = [f"{kind} than {reference} on {listed(found[kind])}" for kind in ("better", "worse") if found[kind]]
     if not phrases:
-        where = f"on {_listed(found[''])}" if compared == 1 else f"on any of {plural(compared, 'signal')}"
+        where = f"on {listed(even)}" if compared == 1 else f"on any of {plural(compared, 'signal')}"
         return f"No difference to {reference} is shown {where}."
-    if found[""]:
-        where = _listed(found[""]) if len(found[""]) < 4 else f"the other {len(found[''])} signals"
+    if even:
+        where = listed(even) if len(even) < 4 else f"the other {len(even)} signals"
         phrases[-1] += f"; on {where} no difference is shown"
     return f"It is shown to be {' and '.join(phrases)}."
 
 
+def _part(summary: Summary, arm: ArmSummary) -> str:
+    """How small a part the trained numbers are of what full fine-tuning trains, or else of the whole backbone."""
+    if arm.method == "full":
+        return " of the model"
+    full = next((other for other in summary.arms if (other.method, other.model) == ("full", arm.model)), None)
+    whole = full.trainable_parameters if full else arm.total_parameters
+    of = "full fine-tuning" if full else "the model"
+    return f" ({share(arm.trainable_parameters, whole)} of the {count(whole)} of {of})" if whole else ""
+
+
 def verdict_of_many(summary: Summary) -> list[str]:
     """Many trained arms in a few sentences: how many of them are shown better than zero-shot, and on how much."""
-    adapted = [arm for arm in summary["arms"] if is_adapted(arm)]
-    scratch = [arm for arm in summary["arms"] if is_scratch(arm)]
+    adapted = [arm for arm in summary.arms if is_adapted(arm)]
+    networks = [arm for arm in summary.arms if arm.kind == "network"]
     told = _tally(summary, adapted, "vs_zero_shot", "zero-shot of their backbone", "adapted arm")
-    return told + _tally(summary, scratch, "vs_naive", "the best naive forecast", "scratch network")
+    return told + _tally(summary, networks, "vs_naive", "the best naive forecast", "scratch network")
 
 
-def _tally(summary: Summary, arms: list[Arm], key: str, reference: str, noun: str) -> list[str]:
+def _tally(summary: Summary, arms: Sequence[ArmSummary], key: str, reference: str, noun: str) -> list[str]:
     """Who of `arms` is shown better on all signals, on some, worse on any; and how many neither."""
-    everywhere, somewhere, worse, open_ = [], [], [], []
+    everywhere, somewhere, worse, even = list[str](), list[str](), list[str](), list[str]()
     for arm in arms:
-        found = [d for signal in scored_signals(summary) if (d := difference_of(arm, signal, key)) is not None]
-        verdicts = [difference.verdict for difference in found if difference.value is not None]
+        found = [difference_of(arm, signal, key) for signal in scored_signals(summary)]
+        verdicts = [one.verdict for one in found if one is not None and one.mae_difference is not None]
         if "worse" in verdicts:
-            worse.append(arm["arm"])
+            worse.append(arm.arm)
         if verdicts and all(verdict == "better" for verdict in verdicts):
-            everywhere.append(arm["arm"])
+            everywhere.append(arm.arm)
         elif "better" in verdicts:
-            somewhere.append(arm["arm"])
+            somewhere.append(arm.arm)
         elif verdicts and "worse" not in verdicts:
-            open_.append(arm["arm"])
-    compared = len({*everywhere, *somewhere, *worse, *open_})
+            even.append(arm.arm)
+    compared = len({*everywhere, *somewhere, *worse, *even})
     if not compared:
         return [f"{plural(len(arms), noun)}, not compared with {reference}."] if arms else []
     signals = len(scored_signals(summary))
     where = "on the only signal" if signals == 1 else f"on all {signals} signals"
-    told = [f"{plural(compared, noun)} compared with {reference}: {len(everywhere)} shown better {where}"]
-    told[0] += f" ({_some(everywhere)})" if everywhere else ""
-    if somewhere:
-        told[0] += f", {len(somewhere)} on some ({_some(somewhere)})"
-    told[0] += f"; {len(worse)} shown worse on at least one" + (f" ({_some(worse)})" if worse else "")
-    told[0] += f"; for {len(open_)} no difference is shown on any." if open_ else "."
-    return told
+    told = f"{plural(compared, noun)} compared with {reference}: {len(everywhere)} shown better {where}"
+    told += f" ({_some(everywhere)})" if everywhere else ""
+    told += f", {len(somewhere)} on some ({_some(somewhere)})" if somewhere else ""
+    told += f"; {len(worse)} shown worse on at least one" + (f" ({_some(worse)})" if worse else "")
+    return [told + (f"; for {len(even)} no difference is shown on any." if even else ".")]
 
 
 def _some(names: list[str], most: int = 4) -> str:
     return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
-def _part(summary: Summary, arm: Arm) -> str:
-    """How small a part the trained numbers are of what full fine-tuning trains, or else of the whole backbone."""
-    if arm.get("method") == "full":
-        return " of the model"
-    for other in summary["arms"]:
-        if other.get("method") == "full" and other.get("backbone") == arm.get("backbone"):
-            whole = other.get("trainable_parameters")
-            return f" ({share(arm.get('trainable_parameters'), whole)} of the {count(whole)} of full fine-tuning)"
-    whole = arm.get("total_parameters")
-    return f" ({share(arm.get('trainable_parameters'), whole)} of the {count(whole)} of the model)" if whole else ""
-
-
 def lowest_of_signal(summary: Summary, signal: str) -> tuple[str, bool]:
-    """One sentence on a signal, who errs least and next to whom, and whether the naive floor won."""
-    scored = [(score(arm, signal, "mae"), arm) for arm in summary["arms"]]
+    """One sentence on a signal, who errs least and next to whom, and whether no model beat the floor."""
+    scored = [(mae_of(arm, signal), arm) for arm in summary.arms]
     ranked = sorted(((value, arm) for value, arm in scored if value is not None), key=lambda pair: pair[0])
     if not ranked:
         return "no arm has a score.", False
     decimals, unit = decimals_for(value for value, _ in ranked), unit_of(summary, signal)
     value, best = ranked[0]
-    bounds = interval(interval_of(best, signal, "mae"), decimals)
-    text = f"lowest error with {best['arm']}, MAE {number(value, decimals)} {unit} {bounds}".rstrip()
-    others = [f"{arm['arm']} {number(other, decimals)}" for other, arm in _rivals(ranked)]
+    bounds = interval(mae_interval(best, signal), decimals)
+    text = f"lowest error with {best.arm}, MAE {number(value, decimals)} {unit} {bounds}".rstrip()
+    others = [f"{arm.arm} {number(other, decimals)}" for other, arm in _rivals(ranked)]
     floor_won = is_baseline(best) and any(not is_baseline(arm) for _, arm in ranked)
-    kind = "statistical model, which is fitted to each context alone" if best["arm"] in FITTED else "naive forecast"
-    ending = f" No {'network' if best['arm'] in FITTED else 'model'} errs less than this {kind}." if floor_won else ""
-    ending += _even(summary, signal)
+    endings = {
+        "statistical": " No network errs less than this statistical model, which is fitted to each context alone.",
+        "naive": " No model errs less than this naive forecast.",
+    }
+    ending = (endings[best.kind] if floor_won else "") + _even(summary, signal)
     return text + (f" (for comparison: {', '.join(others)})." if others else ".") + ending, floor_won
 
 
 def _even(summary: Summary, signal: str) -> str:
     """How many arms are not shown to be worse than the best of a signal; empty where arms are few or not compared."""
-    found = [d for arm in summary["arms"] if (d := difference_of(arm, signal, "vs_best")) is not None]
+    found = [d for arm in summary.arms if (d := difference_of(arm, signal, "vs_best")) is not None]
     if len(found) < MANY:
         return ""
     even = sum(difference.verdict != "worse" for difference in found)
     return f" Of {len(found)} other arms {even} {'is' if even == 1 else 'are'} not shown to be worse than it."
 
 
-def _rivals(ranked: list[tuple[float, Arm]]) -> list[tuple[float, Arm]]:
+def _rivals(ranked: list[tuple[float, ArmSummary]]) -> list[tuple[float, ArmSummary]]:
     """The best zero-shot and the best naive forecast, where they are not the winner themselves."""
-    tests = (lambda arm: arm.get("method") == "zero-shot", is_naive)
-    firsts = [next((pair for pair in ranked if test(pair[1])), None) for test in tests]
-    return [pair for pair in firsts if pair is not None and pair is not ranked[0]]
+    zero_shot = next((pair for pair in ranked if pair[1].method == "zero-shot"), None)
+    naive = next((pair for pair in ranked if pair[1].kind == "naive"), None)
+    return [pair for pair in (zero_shot, naive) if pair is not None and pair is not ranked[0]]
 
 
 def doubts(summary: Summary) -> list[str]:
     """What a reader should know before believing: few seeds, few patients, checks that warn."""
     found = []
-    if len(seeds_of(summary)) == 1 and any(is_trained(arm) for arm in summary["arms"]):
+    if len({seed for arm in summary.arms for seed in arm.seeds}) == 1 and any(arm.trains for arm in summary.arms):
         found.append("There is one seed only, so how much another training would differ is not known.")
-    test = ((summary.get("data") or {}).get("patients") or {}).get("test")
-    if test is not None and test < 20:
-        found.append(
-            f"There {'is' if test == 1 else 'are'} only {plural(test, 'test patient')}: read the intervals as rough."
-        )
-    warned = [check for check in summary.get("checks") or () if check.get("outcome") == "warning"]
+    test = summary.data.patients.get("test")
+    if test is not None and test < FEWEST_TEST_PATIENTS:
+        be = "is" if test == 1 else "are"
+        found.append(f"There {be} only {plural(test, 'test patient')}: read the intervals as rough.")
+    warned = [check.code for check in summary.checks if check.outcome == "warning"]
     if warned:
-        codes = ", ".join(str(check.get("code")) for check in warned)
-        found.append(f"{plural(len(warned), 'check')} {'warns' if len(warned) == 1 else 'warn'} ({codes}); see below.")
+        warns = "warns" if len(warned) == 1 else "warn"
+        found.append(f"{plural(len(warned), 'check')} {warns} ({', '.join(warned)}); see below.")
     return found
 
 
-def sentences(summary: Summary) -> list[tuple[str, str]]:
-    """The recorded sentences on the differences to zero-shot, each with its arm, arm by arm."""
-    return [
-        (str(arm["arm"]), difference.sentence)
-        for arm in summary["arms"]
-        for signal in signals_of(summary)
-        if (difference := difference_of(arm, signal)) is not None and difference.sentence
-    ]
+def seeds_of(missing: MissingArm) -> str:
+    """An arm that is missing with its seeds: `lora r=2 (seeds 0, 1)`."""
+    noun = "seed" if len(missing.seeds) == 1 else "seeds"
+    return f"{missing.arm} ({noun} {', '.join(map(str, missing.seeds))})"
 
 
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+_KINDS = (("patients", "patient"), ("stays", "stay"), ("series", "series"), ("windows", "window"), ("rows", "row"))
+
+
+def kept(step: Mapping[Any, Any]) -> str:
+    """What was left after a step of the attrition: `100 patients · 136 stays · 758,355 rows`."""
+    return " · ".join(plural(step[key], noun) for key, noun in _KINDS if step[key] is not None)
+
+
+def dropped(step: Mapping[Any, Any]) -> str:
+    """What a step of the attrition dropped: `12 patients · 1,204 rows`; empty where nothing was."""
+    return " · ".join(plural(step[f"dropped_{key}"], noun) for key, noun in _KINDS if step[f"dropped_{key}"])
+
+
+def machines_of(results: Results) -> str:
+    """What the costs were measured on: the machines of all arms, `; ` between them; empty where unknown."""
+    found = [_machine(machine) for arm in results.summary.arms for machine in arm.hardware]
+    return "; ".join(dict.fromkeys(found))
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    """A machine as `Linux x86_64, 8 cores, 4 threads, NVIDIA H100`."""
+    known = {key: value for key, value in facts.items() if value is not None}
+    parts = [" ".join(str(known.pop(key)) for key in ("system", "machine") if key in known)]
+    gpu = known.pop("gpu", None)
+    for key, noun in (("cores", "core"), ("torch_threads", "thread")):
+        if key in known:
+            parts.append(plural(known.pop(key), noun))
+    parts += [f"{key.replace('_', ' ')} {value}" for key, value in known.items()]
+    return ", ".join(part for part in [*parts, "no GPU" if gpu is None else str(gpu)] if part)

@@ -8,15 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from loracast.report.arms import MANY, by_error, is_adapted
 from loracast.report.figures.style import WIDTH, ArmStyle, Drawing, arm_styles, finish, provenance
-from loracast.report.results import Arm, Results, Run, floats, is_baseline, label_of, shown_unit, signals_of
+from loracast.report.results import MANY, Results, Run, by_error, is_adapted, is_baseline, label_of, unit_of
+from loracast.study.summary import ArmSummary, Example
 
 KINDS = ("best", "typical", "worst")
 COLUMNS = 4
 """At most this many fans a signal stand side by side."""
-
-Example = dict[str, Any]
 
 
 def draw(results: Results) -> Drawing | None:
@@ -27,19 +25,18 @@ def draw(results: Results) -> Drawing | None:
     shown = _shown_arm(results)
     if shown is None:
         return None
-    many = len(results.summary["arms"]) > MANY
+    many = len(results.summary.arms) > MANY
     return _drawing(results, *shown, more=" Every arm's own forecasts are on its page." if many else "")
 
 
-def draw_arm(results: Results, name: str) -> Drawing | None:
+def draw_of(results: Results, arm: ArmSummary) -> Drawing | None:
     """The fans of one arm; None where none of its runs recorded any."""
-    arm = next(arm for arm in results.summary["arms"] if arm["arm"] == name)
-    run = next((run for run in results.runs_of(name) if run.examples), None)
+    run = next((run for run in results.runs_of(arm.arm) if run.examples), None)
     return None if run is None else _drawing(results, arm, run)
 
 
-def _drawing(results: Results, arm: Arm, run: Run, more: str = "") -> Drawing:
-    rows = {signal: _examples(run, signal) for signal in signals_of(results.summary)}
+def _drawing(results: Results, arm: ArmSummary, run: Run, more: str = "") -> Drawing:
+    rows = {signal: _examples(run, signal) for signal in results.summary.data.signals}
     rows = {signal: examples for signal, examples in rows.items() if examples}
     reference = _reference(results, arm)
     columns = max(len(examples) for examples in rows.values())
@@ -50,73 +47,63 @@ def _drawing(results: Results, arm: Arm, run: Run, more: str = "") -> Drawing:
     overlaid = False
     for line, (signal, examples) in zip(grid, rows.items(), strict=True):
         for axes, example in zip(line, examples, strict=False):
-            twin = reference.get(_window(example)) if reference else None
+            twin = reference.get(_window(example))
             overlaid = overlaid or twin is not None
-            _fan(axes, example, styles[arm["arm"]], twin)
-            axes.set_title(str(example.get("kind", "")), color="#444444")
+            _fan(axes, example, styles[arm.arm], twin)
+            axes.set_title(example.kind, color="#444444")
         for spare in line[len(examples) :]:
             spare.remove()
-        unit = shown_unit(str(examples[0].get("unit") or ""))
-        line[0].set_ylabel(
-            f"{label_of(results.summary, signal)}\n({unit})" if unit else label_of(results.summary, signal)
-        )
-    handles = _handles(arm["arm"], styles[arm["arm"]], next(iter(rows.values()))[0], overlaid=overlaid)
-    note = provenance(results, runs=f"forecasts of one run (seed {run.seed})")
+        line[0].set_ylabel(f"{label_of(results.summary, signal)}\n({unit_of(results.summary, signal)})")
+    handles = _handles(arm.arm, styles[arm.arm], next(iter(rows.values()))[0], overlaid=overlaid)
+    note = provenance(results, runs=f"forecasts of one run (seed {run.result.seed})")
     finish(figure, results, note, label="hours from the start of the forecast", handles=handles)
-    kinds = ", ".join(kind for kind in KINDS if any(item.get("kind") == kind for row in rows.values() for item in row))
+    kinds = ", ".join(kind for kind in KINDS if any(item.kind == kind for row in rows.values() for item in row))
     return Drawing(
         name="fans",
         title="What the forecasts look like",
         figure=figure,
-        alt=f"Forecast fans of {arm['arm']} for {len(rows)} signals ({kinds} test windows): observed values before and "
+        alt=f"Forecast fans of {arm.arm} for {len(rows)} signals ({kinds} test windows): observed values before and "
         "after the forecast start, with the median, the inner band and the 80 % band of the forecast.",
         caption=f"Test windows near the low end, the middle and the high end of the error ({kinds}), as recorded by "
-        f"the run of {arm['arm']} with seed {run.seed}. Gaps are cells without an observation."
+        f"the run of {arm.arm} with seed {run.result.seed}. Gaps are cells without an observation."
         + more
         + (" Dashed: zero-shot on the same window, dotted its 80 % band." if overlaid else ""),
     )
 
 
-def _shown_arm(results: Results) -> tuple[Arm, Run] | None:
+def _shown_arm(results: Results) -> tuple[ArmSummary, Run] | None:
     """The first LoRA arm with examples, or else any trained arm, zero-shot, and at last a baseline.
 
     Of many arms the adapted one with the lowest error goes first: the first in the list would be shown by chance.
     """
 
-    def rank(arm: Arm) -> int:
-        method = arm.get("method")
-        return 0 if method == "lora" else 1 if arm.get("trainable_parameters") else 3 if is_baseline(arm) else 2
+    def rank(arm: ArmSummary) -> int:
+        return 0 if arm.method == "lora" else 1 if arm.trains else 3 if is_baseline(arm) else 2
 
-    arms = sorted(results.summary["arms"], key=rank)
+    arms = sorted(results.summary.arms, key=rank)
     if len(arms) > MANY:
         arms = [arm for arm in by_error(results.summary, arms) if is_adapted(arm)] + arms
-    for arm in arms:
-        for run in results.runs_of(arm["arm"]):
-            if run.examples:
-                return arm, run
-    return None
+    found = ((arm, run) for arm in arms for run in results.runs_of(arm.arm) if run.examples)
+    return next(found, None)
 
 
-def _reference(results: Results, shown: Arm) -> dict[Any, Example]:
-    """The windows that zero-shot of the same backbone recorded, by their content."""
-    if shown.get("method") == "zero-shot":
+def _reference(results: Results, shown: ArmSummary) -> dict[Any, Example]:
+    """The windows that zero-shot of the same model recorded, by their content."""
+    if shown.method == "zero-shot":
         return {}
-    for arm in results.summary["arms"]:
-        if arm.get("method") == "zero-shot" and arm.get("backbone") == shown.get("backbone"):
-            return {_window(item): item for run in results.runs_of(arm["arm"]) for item in run.examples}
-    return {}
+    same = [arm for arm in results.summary.arms if arm.method == "zero-shot" and arm.model == shown.model]
+    return {_window(item): item for arm in same[:1] for run in results.runs_of(arm.arm) for item in run.examples}
 
 
 def _window(example: Example) -> tuple[Any, ...]:
-    return example["signal"], tuple(example["context"]), tuple(example["future"])
+    return example.signal, tuple(example.context), tuple(example.future)
 
 
 def _examples(run: Run, signal: str) -> list[Example]:
     def order(example: Example) -> int:
-        kind = example.get("kind")
-        return KINDS.index(kind) if kind in KINDS else len(KINDS)
+        return KINDS.index(example.kind) if example.kind in KINDS else len(KINDS)
 
-    return sorted((item for item in run.examples if item["signal"] == signal), key=order)[:COLUMNS]
+    return sorted((item for item in run.examples if item.signal == signal), key=order)[:COLUMNS]
 
 
 def band_levels(levels: list[float]) -> list[tuple[int, int]]:
@@ -127,21 +114,21 @@ def band_levels(levels: list[float]) -> list[tuple[int, int]]:
 
 
 def _fan(axes: Axes, example: Example, style: ArmStyle, twin: Example | None) -> None:
-    hours = float(example["step_seconds"]) / 3600
-    context, future = floats(example["context"]), floats(example["future"])
+    hours = example.step_seconds / 3600
+    context, future = _floats(example.context), _floats(example.future)
     context = context[-max(4 * len(future), 24) :]
     before = hours * np.arange(1 - len(context), 1)
     after = hours * np.arange(1, len(future) + 1)
-    quantiles, levels = floats(example["quantiles"]), list(example["levels"])
+    quantiles, levels = np.array(example.quantiles), example.levels
     for place, (low, high) in enumerate(band_levels(levels)):
         axes.fill_between(
             after, quantiles[:, low], quantiles[:, high], color=style.colour, alpha=0.18 + 0.17 * place, lw=0, zorder=2
         )
     axes.plot(after, quantiles[:, levels.index(0.5)], color=style.colour, zorder=5)
     if twin is not None:
-        other = floats(twin["quantiles"])
-        low, high = band_levels(list(twin["levels"]))[0]
-        axes.plot(after, other[:, list(twin["levels"]).index(0.5)], color="#000000", ls=(0, (4, 1.5)), lw=1.0, zorder=4)
+        other = np.array(twin.quantiles)
+        low, high = band_levels(twin.levels)[0]
+        axes.plot(after, other[:, twin.levels.index(0.5)], color="#000000", ls=(0, (4, 1.5)), lw=1.0, zorder=4)
         for edge in (low, high):
             axes.plot(after, other[:, edge], color="#000000", ls=(0, (1, 1.5)), lw=0.7, zorder=3)
     dense = len(context) > 40
@@ -153,6 +140,11 @@ def _fan(axes: Axes, example: Example, style: ArmStyle, twin: Example | None) ->
     axes.margins(x=0.02)
 
 
+def _floats(values: list[float | None]) -> np.ndarray:
+    """Values of shape (step,) with NaN where nothing was observed."""
+    return np.array(values, dtype=float)
+
+
 def _lone_points(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
     """Mark observed cells between two gaps: a line alone would not show them."""
     seen = np.concatenate([[False], np.isfinite(values), [False]])
@@ -161,7 +153,7 @@ def _lone_points(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
 
 
 def _handles(arm: str, style: ArmStyle, example: Example, *, overlaid: bool) -> list[Any]:
-    levels = list(example["levels"])
+    levels = example.levels
     handles: list[Any] = [
         Line2D([], [], color="#555555", lw=1.0, label="observed before"),
         Line2D([], [], color="#222222", lw=0.6, marker="o", ms=2.6, mfc="white", mew=0.7, label="observed after"),

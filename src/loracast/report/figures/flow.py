@@ -1,17 +1,20 @@
 """The attrition flow: who and what was left after each step, and what the step dropped."""
 
 import textwrap
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from loracast.report.figures.style import WIDTH, Drawing, finish
+from loracast.report.frames import LEFT as COUNTS
+from loracast.report.frames import attrition
 from loracast.report.readable import plural
+from loracast.report.render import Row, records
 from loracast.report.results import Results, source_of
+from loracast.report.words import dropped, kept
 
-COUNTS = (("patients", "patient"), ("stays", "stay"), ("series", "series"), ("windows", "window"), ("rows", "row"))
 LINE = 0.14
 """Inches a line of text takes."""
 GAP = 0.17
@@ -21,10 +24,11 @@ LEFT, RIGHT = (0.05, 4.35), (4.75, 6.95)
 
 def draw(results: Results) -> Drawing | None:
     """The flow of patients, stays and rows as boxes, in inches; None where no attrition was recorded."""
-    steps = _telling(results.attrition)
+    every = records(attrition(results.summary))
+    steps = _telling(every)
     if not steps:
         return None
-    silent = len(results.attrition) - len(steps)
+    silent = len(every) - len(steps)
     heights = [_height(step) for step in steps]
     total = sum(heights) + GAP * (len(steps) - 1) + 0.1
     figure = Figure(figsize=(WIDTH, total))
@@ -46,41 +50,31 @@ def draw(results: Results) -> Drawing | None:
         name="flow",
         title="From the source to the windows",
         figure=figure,
-        alt=f"Flow diagram of {len(steps)} steps, from “{steps[0].get('step')}” ({first}) to "
-        f"“{steps[-1].get('step')}” ({last}).",
+        alt=f"Flow diagram of {len(steps)} steps, from “{steps[0]['step']}” ({first}) to "
+        f"“{steps[-1]['step']}” ({last}).",
         caption="Left: what was left after each step. Right: what the step dropped. A step that is silent about a "
         "count does not change it or cannot know it."
         + (f" {plural(silent, 'step')} that dropped nothing: see the table." if silent else ""),
     )
 
 
-def _telling(steps: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+def _telling(steps: Sequence[Row]) -> list[Row]:
     """The steps worth a box: the first, the last, those that dropped something or first know a count."""
     known: set[str] = set()
     telling = []
     for place, step in enumerate(steps):
-        counts = {key for key, _ in COUNTS if step.get(key) is not None}
+        counts = {key for key in COUNTS if step[key] is not None}
         if place in (0, len(steps) - 1) or dropped(step) or counts - known:
             telling.append(step)
         known |= counts
     return telling
 
 
-def kept(step: dict[str, Any]) -> str:
-    """What was left after a step: `100 patients · 136 stays · 758,355 rows`."""
-    return " · ".join(plural(int(step[key]), noun) for key, noun in COUNTS if step.get(key) is not None)
+def _title(step: Row) -> list[str]:
+    return textwrap.wrap(step["step"], 62)
 
 
-def dropped(step: dict[str, Any]) -> str:
-    """What a step dropped: `12 patients · 1,204 rows`; empty where nothing was."""
-    return " · ".join(plural(int(step[f"dropped_{key}"]), noun) for key, noun in COUNTS if step.get(f"dropped_{key}"))
-
-
-def _title(step: dict[str, Any]) -> list[str]:
-    return textwrap.wrap(str(step.get("step") or "unnamed step"), 62)
-
-
-def _height(step: dict[str, Any]) -> float:
+def _height(step: Row) -> float:
     return 0.14 + LINE * (len(_title(step)) + (1 if kept(step) else 0))
 
 
@@ -90,7 +84,7 @@ def _box(axes: Axes, left: float, right: float, top: float, height: float, *, fa
     axes.add_patch(box)
 
 
-def _kept(axes: Axes, step: dict[str, Any], top: float, height: float) -> None:
+def _kept(axes: Axes, step: Row, top: float, height: float) -> None:
     _box(axes, *LEFT, top, height, face="#eef4f9", edge="#0072B2")
     lines = _title(step)
     for place, line in enumerate(lines):
@@ -98,7 +92,7 @@ def _kept(axes: Axes, step: dict[str, Any], top: float, height: float) -> None:
     axes.text(LEFT[0] + 0.1, top - 0.145 - LINE * len(lines), kept(step), fontsize=7.5, va="center", color="#333333")
 
 
-def _dropped(axes: Axes, step: dict[str, Any], top: float, height: float) -> None:
+def _dropped(axes: Axes, step: Row, top: float, height: float) -> None:
     lines = textwrap.wrap("− " + dropped(step).replace(" · ", ", "), 42)
     tall = 0.1 + LINE * len(lines)
     middle = top - height / 2

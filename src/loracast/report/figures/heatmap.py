@@ -10,10 +10,20 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from loracast.report.arms import by_error, is_adapted, missing_of, short_name, without_seeds
 from loracast.report.figures.style import WIDTH, Drawing, finish, provenance, sample_sizes
 from loracast.report.readable import number, plural
-from loracast.report.results import Arm, Results, Summary, difference_of, label_of, score, scored_signals
+from loracast.report.results import (
+    Results,
+    by_error,
+    difference_of,
+    is_adapted,
+    label_of,
+    mae_of,
+    missing_of,
+    scored_signals,
+    short_name,
+)
+from loracast.study.summary import ArmSummary, Summary
 
 COLOURS = LinearSegmentedColormap.from_list("difference", ["#0072B2", "#ffffff", "#D55E00"])
 MOST_ROWS = 40
@@ -31,9 +41,9 @@ Cell = tuple[float, str]
 def draw(results: Results) -> Drawing | None:
     """Differences to zero-shot, a row a method and a column a backbone; None with one backbone and few methods."""
     summary = results.summary
-    arms = [arm for arm in summary["arms"] if is_adapted(arm) and _compared(summary, arm)]
-    backbones = list(dict.fromkeys(str(arm["backbone"]) for arm in arms if arm.get("backbone")))
-    if not arms or (len(backbones) < 2 and len({arm.get("method") for arm in arms}) < 4):
+    arms = [arm for arm in summary.arms if is_adapted(arm) and _compared(summary, arm)]
+    backbones = list(dict.fromkeys(arm.model for arm in arms))
+    if not arms or (len(backbones) < 2 and len({arm.method for arm in arms}) < 4):
         return None
     rows, left_out = _rows(summary, arms)
     panels = _panels(summary)
@@ -72,20 +82,20 @@ def _bar(figure: Figure, grid: list[Axes], norm: Normalize) -> None:
     bar.ax.tick_params(labelsize=6.5)
 
 
-def _compared(summary: Summary, arm: Arm) -> bool:
+def _compared(summary: Summary, arm: ArmSummary) -> bool:
     return any(_cell(summary, arm, signal) is not None for signal in scored_signals(summary))
 
 
-def _cell(summary: Summary, arm: Arm, signal: str) -> Cell | None:
+def _cell(summary: Summary, arm: ArmSummary, signal: str) -> Cell | None:
     """Difference in percent of zero-shot's MAE, which is the arm's own less the difference."""
-    difference, own = difference_of(arm, signal), score(arm, signal, "mae")
-    if difference is None or difference.value is None or own is None or own - difference.value <= 0:
+    difference, own = difference_of(arm, signal), mae_of(arm, signal)
+    value = None if difference is None else difference.mae_difference
+    if difference is None or value is None or own is None or own - value <= 0:
         return None
-    mark = {"better": "▼", "worse": "▲"}.get(difference.verdict, "")
-    return 100 * difference.value / (own - difference.value), mark
+    return 100 * value / (own - value), {"better": "▼", "worse": "▲"}.get(difference.verdict, "")
 
 
-def _rows(summary: Summary, arms: list[Arm]) -> tuple[list[str], int]:
+def _rows(summary: Summary, arms: list[ArmSummary]) -> tuple[list[str], int]:
     """The names of the rows in the order of the arms, and how many with higher errors were left out."""
     names = list(dict.fromkeys(short_name(arm) for arm in arms))
     kept = set(list(dict.fromkeys(short_name(arm) for arm in by_error(summary, arms)))[:MOST_ROWS])
@@ -97,7 +107,7 @@ def _panels(summary: Summary) -> dict[str, dict[tuple[str, str], Cell]]:
     signals = scored_signals(summary)
     single: dict[str, dict[tuple[str, str], Cell]] = {}
     for signal in signals:
-        cells = {(short_name(arm), str(arm.get("backbone"))): _cell(summary, arm, signal) for arm in summary["arms"]}
+        cells = {(short_name(arm), arm.model): _cell(summary, arm, signal) for arm in summary.arms}
         single[label_of(summary, signal)] = {key: cell for key, cell in cells.items() if cell is not None}
     if len(signals) == 1:
         return single
@@ -113,7 +123,7 @@ def _mean(cells: list[Cell]) -> Cell:
 
 def _reasons(summary: Summary, empty: list[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
     """Why (row, backbone) is empty, as (letter, reason), for those that are not simply not part of the experiment."""
-    told = {without_seeds(name): reason for name, reason in missing_of(summary)}
+    told = {one.arm: one.reason for one in missing_of(summary)}
     letters: dict[str, str] = {}
     found = {}
     for row, backbone in empty:

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from loracast.report.arms import MANY, family_of
 from loracast.report.readable import plural
-from loracast.report.results import Arm, Results, Summary, is_baseline, is_simulated, label_of, score, unit_of
+from loracast.report.results import MANY, Results, backbone_of, family_of, is_baseline, label_of, unit_of
+from loracast.study.summary import ArmSummary, Summary
 
 WIDTH = 7.0
 """Inches: a double journal column (178 mm)."""
@@ -76,53 +76,52 @@ def arm_styles(summary: Summary) -> dict[str, ArmStyle]:
 
     Where arms are many, those of a method share a colour and those of a backbone a marker (`in_families`).
     """
+    floor = [arm.arm for arm in summary.arms if is_baseline(arm)]
     styles: dict[str, ArmStyle] = {}
-    others = 0
-    has_black = False
-    floors = [arm["arm"] for arm in summary["arms"] if is_baseline(arm)]
-    for place, name in enumerate(floors):
+    for place, name in enumerate(floor):
         colour, dash = BASELINES[place % len(BASELINES)]
         styles[name] = ArmStyle(colour, "x+1|2_"[place % 6], dash)
-    models = [arm for arm in summary["arms"] if not is_baseline(arm)]
-    if in_families(summary):
-        return {arm["arm"]: styles.get(arm["arm"]) or look for arm, look in _family_styles(summary, models)}
-    for arm in models:
-        if arm.get("method") == "zero-shot" and not has_black:
-            styles[arm["arm"]] = ArmStyle("#000000", "D", "-")
-            has_black = True
-        else:
-            turn = others // len(PALETTE)
-            styles[arm["arm"]] = ArmStyle(
-                PALETTE[others % len(PALETTE)], MARKERS[others % len(MARKERS)], DASHES[turn % len(DASHES)]
-            )
-            others += 1
-    return {arm["arm"]: styles[arm["arm"]] for arm in summary["arms"]}
+    looks = _family_styles(summary) if in_families(summary) else _single_styles(summary)
+    return {arm.arm: styles[arm.arm] if arm.arm in styles else looks[arm.arm] for arm in summary.arms}
+
+
+def _single_styles(summary: Summary) -> dict[str, ArmStyle]:
+    """A look of its own for each model's arm."""
+    looks: dict[str, ArmStyle] = {}
+    models = [arm for arm in summary.arms if not is_baseline(arm)]
+    first = next((arm.arm for arm in models if arm.method == "zero-shot"), None)
+    for place, arm in enumerate(arm for arm in models if arm.arm != first):
+        dash = DASHES[place // len(PALETTE) % len(DASHES)]
+        looks[arm.arm] = ArmStyle(PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)], dash)
+    return looks if first is None else {first: ArmStyle("#000000", "D", "-")} | looks
 
 
 def in_families(summary: Summary) -> bool:
     """Whether arms are so many, and of so many kinds, that colours stand for methods and markers for backbones."""
-    models = [arm for arm in summary["arms"] if not is_baseline(arm)]
+    models = [arm for arm in summary.arms if not is_baseline(arm)]
     return len(models) > MANY and len({family_of(arm) for arm in models}) > 3
 
 
-def _family_styles(summary: Summary, models: Sequence[Arm]) -> list[tuple[Arm, ArmStyle]]:
-    """Every arm with a look: within a family, the further down the list, the paler and the more broken."""
+def _family_styles(summary: Summary) -> dict[str, ArmStyle]:
+    """A look for every model's arm: within a family, the further down the list, the paler and the more broken."""
+    models = [arm for arm in summary.arms if not is_baseline(arm)]
     colours, markers = method_colours(summary), backbone_markers(summary)
     sizes = Counter(family_of(arm) for arm in models)
-    seen: Counter[tuple[str, str]] = Counter()
-    found = []
-    for arm in summary["arms"]:
-        family = family_of(arm)
-        turn, size = seen[family], max(1, sizes[family])
+    seen: Counter[tuple[str, str | None]] = Counter()
+    looks = {}
+    for arm in models:
+        method, backbone = family = family_of(arm)
+        turn = seen[family]
         seen[family] += 1
-        pale = paler(colours.get(family[0], "#000000"), 0.6 * turn / size)
-        found.append((arm, ArmStyle(pale, markers.get(family[1], "p"), DASHES[turn % len(DASHES)])))
-    return found
+        pale = paler(colours[method], 0.6 * turn / sizes[family])
+        marker = "p" if backbone is None else markers[backbone]
+        looks[arm.arm] = ArmStyle(pale, marker, DASHES[turn % len(DASHES)])
+    return looks
 
 
 def method_colours(summary: Summary) -> dict[str, str]:
     """A colour a method, black for zero-shot; baselines have their greys."""
-    methods = dict.fromkeys(family_of(arm)[0] for arm in summary["arms"] if not is_baseline(arm))
+    methods = dict.fromkeys(arm.method for arm in summary.arms if not is_baseline(arm))
     methods.pop("zero-shot", None)
     colours = (*PALETTE, *MORE)
     return {"zero-shot": "#000000"} | {name: colours[place % len(colours)] for place, name in enumerate(methods)}
@@ -130,7 +129,7 @@ def method_colours(summary: Summary) -> dict[str, str]:
 
 def backbone_markers(summary: Summary) -> dict[str, str]:
     """A marker a backbone."""
-    names = dict.fromkeys(str(arm["backbone"]) for arm in summary["arms"] if arm.get("backbone"))
+    names = dict.fromkeys(backbone for arm in summary.arms if (backbone := backbone_of(arm)))
     return {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(names)}
 
 
@@ -190,7 +189,7 @@ def finish(
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(rect=(0.005, room / total, 0.99, height / total))  # type: ignore[call-arg]
-    colour = "#9a4a00" if is_simulated(results.summary) else "#555555"
+    colour = "#9a4a00" if results.summary.data.simulated else "#555555"
     figure.text(0.01, 0.03 / total, "\n".join(lines), fontsize=6.5, color=colour, va="bottom", linespacing=1.25)
     if handles:
         place = (0.5, (edges[0] + 0.01) / total)
@@ -205,22 +204,16 @@ def finish(
 def provenance(results: Results, *, runs: str = "") -> str:
     """On what data, how many patients and windows, how many seeds."""
     summary = results.summary
-    data, windows = summary.get("data") or {}, summary.get("windows") or {}
-    parts = [("SIMULATED DATA: " if is_simulated(summary) else "Data: ") + str(data.get("source") or "unnamed")]
-    patients, counts = data.get("patients") or {}, windows.get("counts") or {}
-    if patients.get("test") is not None:
-        tested = plural(patients["test"], "test patient")
-        parts.append(tested + (f", {plural(counts['test'], 'window')}" if counts.get("test") is not None else ""))
-    parts.append(runs or seeds_text(summary["arms"]))
-    return "; ".join(part for part in parts if part) + "."
+    parts = [("SIMULATED DATA: " if summary.data.simulated else "Data: ") + summary.data.source]
+    patients, windows = summary.data.patients["test"], summary.windows.counts["test"]
+    parts.append(f"{plural(patients, 'test patient')}, {plural(windows, 'window')}")
+    parts.append(runs or seeds_text(summary.arms))
+    return "; ".join(parts) + "."
 
 
-def seeds_text(arms: Sequence[Arm]) -> str:
+def seeds_text(arms: Sequence[ArmSummary]) -> str:
     """How many seeds the trained arms, or else all arms, were run with."""
-    numbers = {len(arm.get("seeds") or ()) for arm in arms if arm.get("trainable_parameters")}
-    numbers = (numbers or {len(arm.get("seeds") or ()) for arm in arms}) - {0}
-    if not numbers:
-        return ""
+    numbers = {len(arm.seeds) for arm in arms if arm.trains} or {len(arm.seeds) for arm in arms}
     if len(numbers) == 1:
         return f"{plural(numbers.pop(), 'seed')} a trained arm"
     return f"{min(numbers)} to {max(numbers)} seeds a trained arm"
@@ -233,17 +226,13 @@ def axis_label(summary: Summary, signal: str, score_name: str) -> str:
 
 
 def sample_sizes(summary: Summary, signals: Sequence[str]) -> str:
-    """How many test patients and windows stand behind each signal, where the scores say so, as a sentence."""
+    """How many test patients and windows stand behind each signal, as a sentence."""
     parts = []
     for signal in signals:
-        sizes = [
-            plural(round(number), noun)
-            for name, noun in (("n_patients", "patient"), ("n_windows", "window"))
-            if (number := next((n for arm in summary["arms"] if (n := score(arm, signal, name)) is not None), None))
-        ]
-        if sizes:
-            parts.append((label_of(summary, signal), " and ".join(sizes)))
-    if len(parts) == len(signals) > 1 and len({size for _, size in parts}) == 1:
+        scores = next(arm.scores[signal] for arm in summary.arms if signal in arm.scores)
+        sizes = f"{plural(scores.n_patients, 'patient')} and {plural(scores.n_windows, 'window')}"
+        parts.append((label_of(summary, signal), sizes))
+    if len(parts) > 1 and len({size for _, size in parts}) == 1:
         return f" Each signal: {parts[0][1]}."
     return f" Scored: {'; '.join(f'{name}, {size}' for name, size in parts)}." if parts else ""
 
@@ -254,24 +243,23 @@ def arm_handles(styles: dict[str, ArmStyle], arms: Sequence[str], *, lines: bool
         Line2D([], [], color=look.colour, marker=look.marker, ls=look.dash if lines else "", label=arm)
         for arm, look in ((arm, styles[arm]) for arm in arms)
     ]
-    longest = max((len(arm) for arm in arms), default=1)
-    return handles, max(1, min(len(arms), int(118 / (longest + 7))))
+    return handles, legend_columns(handles)
 
 
-def family_handles(summary: Summary, arms: Sequence[Arm]) -> tuple[list[Line2D], int]:
+def family_handles(summary: Summary, arms: Sequence[ArmSummary]) -> list[Line2D]:
     """The legend of many arms: colours for the methods and markers for the backbones that occur among `arms`."""
     colours, markers = method_colours(summary), backbone_markers(summary)
-    styles = arm_styles(summary)
-    methods = dict.fromkeys(family_of(arm)[0] for arm in arms if not is_baseline(arm))
-    backbones = dict.fromkeys(str(arm["backbone"]) for arm in arms if arm.get("backbone"))
+    methods = dict.fromkeys(arm.method for arm in arms if not is_baseline(arm))
+    backbones = dict.fromkeys(backbone for arm in arms if (backbone := backbone_of(arm)))
     handles = [Line2D([], [], color=colours[name], ls="", marker="s", label=name) for name in methods]
     handles += [
         Line2D([], [], color="#777777", ls="", marker=markers[name], mfc="white", label=name) for name in backbones
     ]
-    handles += [
-        Line2D([], [], color=styles[arm["arm"]].colour, ls="", marker=styles[arm["arm"]].marker, label=arm["arm"])
-        for arm in arms
-        if is_baseline(arm)
-    ]
+    floor, _ = arm_handles(arm_styles(summary), [arm.arm for arm in arms if is_baseline(arm)], lines=False)
+    return handles + floor
+
+
+def legend_columns(handles: Sequence[Line2D]) -> int:
+    """In how many columns a legend fits the width."""
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    return handles, max(1, min(len(handles), int(118 / (longest + 7))))
+    return max(1, min(len(handles), int(118 / (longest + 7))))

@@ -1,0 +1,195 @@
+"""The tables of a rank sweep: how few numbers are enough for each signal, the error at each rank, the series."""
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from loracast.report import frames
+from loracast.report.doubts import RULE, note_of, properties_told, warning_of, who_swept
+from loracast.report.readable import ABSENT, count, decimals_for, duration, number, percent
+from loracast.report.render import Cell, Column, Row, Table, table_of
+from loracast.report.tables import within
+from loracast.study.ranks.result import ALL, RankSweep, Relation
+
+Labels = Mapping[str, str]
+"""Signal to what people call it."""
+
+
+def _label(signal: str, labels: Labels | None) -> str:
+    """A signal's label, or what can be made of its key where nothing better is known."""
+    if signal == ALL:
+        return "all signals"
+    return labels[signal] if labels and signal in labels else signal.replace("_", " ")
+
+
+def _decimals(sweep: RankSweep) -> dict[str, int]:
+    """The decimals of each signal's errors: three at least, for ranks differ little."""
+    sizes: dict[str, list[float | None]] = {}
+    for row in sweep.rows:
+        sizes.setdefault(row.signal, []).extend([row.validation.value, row.test.value])
+    return {signal: max(3, decimals_for(values)) for signal, values in sizes.items()}
+
+
+def _measured(name: str, decimals: Mapping[str, int], *, more: int = 0) -> Callable[[Row], str]:
+    """Writes an error with its interval; a difference, with one digit `more`, always has its sign."""
+
+    def written(row: Row) -> str:
+        places = decimals[row["signal"]] + more
+        value = number(row[name], places, sign=bool(more))
+        return f"{value} {within(row, f'{name}_low', f'{name}_high', places)}".strip()
+
+    return written
+
+
+def thresholds_table(sweep: RankSweep, labels: Labels | None = None, *, title: str = "") -> Table:
+    """The threshold of each signal."""
+    decimals = _decimals(sweep)
+    columns = (
+        Column("signal", lambda row: _label(row["signal"], labels), words=True),
+        Column("error", lambda row: row["metric"].upper(), words=True),
+        Column("rank of the lowest validation error", lambda row: str(row["best_rank"])),
+        Column("threshold", lambda row: str(row["rank"])),
+        Column("threshold by seed", lambda row: row["by_seed"]),
+        Column("test error at the threshold", _measured("test", decimals)),
+        Column("test error − that of the best rank [95 %]", _measured("test_difference", decimals, more=1)),
+    )
+    return table_of(frames.thresholds(sweep), columns, title=title or f"Ranks of {who_swept(sweep)}. Rule: {RULE}")
+
+
+def ranks_table(sweep: RankSweep, labels: Labels | None = None, *, title: str = "The error at each rank") -> Table:
+    """The error at each rank, zero-shot before and full fine-tuning behind."""
+    decimals = _decimals(sweep)
+    difference = _measured("difference", decimals, more=1)
+
+    def away(row: Row) -> str:
+        if row["difference"] is None:
+            return ABSENT
+        return f"{difference(row)} {'worse' if row['worse_than_best_rank'] else 'not worse'}"
+
+    def overfits(row: Row) -> str:
+        if row["overfit"] is None:
+            return ABSENT
+        return f"flagged (gap {number(row['overfit_gap'], 3, sign=True)})" if row["overfit"] else "no"
+
+    columns = (
+        Column("signal", lambda row: f"{_label(row['signal'], labels)} ({row['metric'].upper()})", words=True),
+        Column("rank", _rank),
+        Column("trained numbers", lambda row: count(row["trainable_parameters"])),
+        Column("validation error [95 %]", _measured("validation", decimals)),
+        Column("test error [95 %]", _measured("test", decimals)),
+        Column("validation error − that of the best rank [95 %]", away),
+        Column("overfitting", overfits),
+        Column("train time", lambda row: duration(row["train_seconds"])),
+    )
+    return table_of(frames.ranks(sweep), columns, title=title, kind="ranks")
+
+
+def _rank(row: Row) -> str:
+    return str(row["method"] if row["rank"] is None else row["rank"])
+
+
+def terminal_table(sweep: RankSweep) -> Table:
+    """Every rank on every signal for the terminal; the threshold is marked, what the rule rules out is dim."""
+
+    def told(write: Callable[[Row], str]) -> Callable[[Row], Cell]:
+        return lambda row: Cell(write(row), "dim" if row["worse_than_best_rank"] else "")
+
+    def place(row: Row) -> str:
+        if row["rank"] is None:
+            return f"  {row['method']}"
+        mark, star = ("→" if row["rank"] == row["threshold"] else " "), " *" if row["rank"] == row["best_rank"] else ""
+        return f"{mark} {row['rank']}{star}"
+
+    def away(row: Row) -> str:
+        if row["rank"] is None or row["rank"] == row["best_rank"]:
+            return ABSENT
+        return f"{'worse ' if row['worse_than_best_rank'] else ''}{_three(row, 'difference', sign=True)}"
+
+    def overfits(row: Row) -> str:
+        if row["overfit"] is None:
+            return ""
+        return f"{'yes' if row['overfit'] else 'no'}\n{row['overfit_seeds']}, {row['overfit_gap']:.0%}"
+
+    columns = (
+        Column("rank", told(place), words=True, least=11),
+        Column("trained", told(lambda row: count(row["trainable_parameters"]))),
+        Column("validation\n[95 %]", told(lambda row: _three(row, "validation"))),
+        Column("− best\n[95 %]", told(away)),
+        Column("test\n[95 %]", told(lambda row: _three(row, "test"))),
+        Column("overfits\nseeds, gap", told(overfits)),
+    )
+    seeds = f"{len(sweep.seeds)} seed{'' if len(sweep.seeds) == 1 else 's'}"
+    title = (
+        f"{sweep.data}: {sweep.model} {sweep.method}, {seeds}, {sweep.patients['validation']} validation and "
+        f"{sweep.patients['test']} test patients"
+    )
+    legend = (
+        "[ ] is a 95 % interval over patients and seeds. → marks the threshold: the smallest rank not shown worse than "
+        "the one with the lowest validation error (*)."
+    )
+    by_seed = (f"{signal} {', '.join(map(str, found.by_seed))}" for signal, found in sweep.thresholds.items())
+    notes = [legend, f"Thresholds of each seed alone: {'; '.join(by_seed)}.", *map(note_of, sweep.notes)]
+    return table_of(
+        frames.ranks(sweep), columns, title=title, notes=notes,
+        group=lambda row: f"{row['signal']}, {row['metric'].upper()}",
+    )  # fmt: skip
+
+
+def _three(row: Row, name: str, *, sign: bool = False) -> str:
+    """An error with three significant digits and its interval below."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    bounds = "" if low is None else f"\n[{_digits(low, sign=sign)}, {_digits(high, sign=sign)}]"
+    return _digits(row[name], sign=sign) + bounds
+
+
+def _digits(value: float | None, *, sign: bool = False) -> str:
+    """Three significant digits, zeros at the end too: 1.30."""
+    return ABSENT if value is None else f"{value:{'+' if sign else ''}#.3g}".rstrip(".")
+
+
+def series_table(sweep: RankSweep, labels: Labels | None = None) -> Table:
+    """What the series of each signal are like, beside the rank that was enough."""
+    heads = {"length": "steps", "missing": "not observed", "scale_distance": "distance of scales"}
+
+    def written(name: str) -> Callable[[Row], str]:
+        if name == "missing":
+            return lambda row: percent(row[name])
+        return lambda row: count(row[name]) if name == "length" else number(row[name], 3)
+
+    columns = [Column("signal", lambda row: _label(row["signal"], labels), words=True)]
+    columns += [
+        Column(heads.get(name, name.replace("_", " ")), written(name))
+        for name in dict.fromkeys(name for properties in sweep.series.values() for name in properties)
+    ]
+    columns.append(Column("threshold", lambda row: ABSENT if row["threshold"] is None else str(row["threshold"])))
+    note = (
+        "Of the training series, beside the rank that was enough. Noise: 0 for a smooth series, 1 for white noise. "
+        "Seasonality: the autocorrelation at the season. Distance of scales: log10 of the spread within a context over "
+        "that of the synthetic pretraining corpus. A handful of signals shows no law."
+    )
+    return table_of(frames.series(sweep), columns, title="Properties of the series", notes=[note])
+
+
+def relation_table(found: Relation, *, correlations: bool = True) -> Table:
+    """Thresholds beside what the series are like, with what may not be concluded.
+
+    The last row has Spearman's coefficients and their numbers of rows; a document may do without.
+    """
+    shown = {True: "shown", False: "not shown", None: ABSENT}
+
+    def property_of(name: str) -> Callable[[Row], str | Cell]:
+        return lambda row: Cell(row[name], "best") if isinstance(row[name], str) else _digits(row[name])
+
+    columns = [
+        Column("data", lambda row: row["data"], words=True, least=6),
+        Column("signal", lambda row: _label(row["signal"], None), words=True, least=6),
+        Column("threshold", lambda row: "" if row["rank"] is None else str(row["rank"])),
+        Column("better\nthan\nzero-shot", lambda row: "" if row["rank"] is None else shown[row["beats_zero_shot"]]),
+        *(Column(name.replace("_", "\n"), property_of(name)) for name in found.correlations),
+    ]
+    frame = frames.relation(found)
+    if correlations:
+        told = {name: f"{_digits(one.spearman, sign=True)}\nn={one.rows}" for name, one in found.correlations.items()}
+        last = pd.DataFrame([{"data": "Spearman", "signal": "", **told}])
+        frame = pd.concat([frame.astype(object), last], ignore_index=True)
+    return table_of(frame, columns, notes=[warning_of(found), *properties_told(found.correlations)])

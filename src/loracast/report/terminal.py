@@ -1,0 +1,201 @@
+"""What the commands print: each function gives a table that rich can print and the other forms can write."""
+
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from loracast.errors import ConfigError
+from loracast.report import frames, sweeps
+from loracast.report.readable import ABSENT, count, energy, memory, moment, number, plural, size
+from loracast.report.render import Column, Row, Table, table_of
+from loracast.report.results import heading_of, source_of
+from loracast.report.tables import TERMINAL, scored
+from loracast.study.ranks.result import RankSweep, Relation
+from loracast.study.summary import Summary
+
+Facts = Mapping[str, Any]
+
+
+def _words(head: str, name: str | None = None) -> Column:
+    """A column of words as they are; nothing where there are none."""
+    key = head if name is None else name
+    return Column(head, lambda row: "" if row[key] is None else str(row[key]), words=True)
+
+
+def result_table(summary: Summary) -> Table:
+    """An experiment: two lines an arm under each signal, so that it fits 80 columns."""
+    note = "MAE, RMSE, bias and CRPS in the unit of the signal; [ ] is a 95 % interval over patients and training seeds"
+    title = f"{summary.name}: {source_of(summary)}"
+    table = table_of(
+        scored(summary), TERMINAL, title=title, notes=[note], group=lambda row: heading_of(summary, row["signal"])
+    )
+    return replace(table, loud=summary.data.simulated)
+
+
+def status_table(rows: Sequence[Facts]) -> Table:
+    """The runs of an experiment (arm, seed, state, reason) in order, with a count of each state."""
+    counts = Counter(row["state"] for row in rows)
+    frame = pd.DataFrame(list(rows)).assign(place=range(1, len(rows) + 1))
+    columns = (
+        Column("#", lambda row: str(row["place"])),
+        _words("arm"),
+        Column("seed", lambda row: str(row["seed"])),
+        _words("state"),
+        _words("why", "reason"),
+    )
+    return table_of(frame, columns, title=", ".join(f"{number} {state}" for state, number in counts.items()))
+
+
+def catalogue_table(rows: Sequence[Facts]) -> Table:
+    """The models: family, name, licence, where their weights are, and their sizes where they have some."""
+    columns = [_words(name) for name in ("family", "name", "licence", "weights")]
+    columns += [Column(name, _counted(name)) for name in ("parameters", "context", "horizon")]
+    return table_of(pd.DataFrame(list(rows)), columns)
+
+
+def _counted(name: str) -> Callable[[Row], str]:
+    return lambda row: count(row[name])
+
+
+def methods_table(rows: Sequence[Facts]) -> Table:
+    """The methods: a column a model, with trained numbers or a dash, the reasons below."""
+    frame = pd.DataFrame(list(rows))
+    numbers = {(row["method"], row["backbone"]): row["trainable_parameters"] for row in rows}
+    columns = [
+        _words("method"),
+        _words("what it trains", "summary"),
+        _words("size"),
+        Column("rate", lambda row: ABSENT if row["learning_rate"] is None else f"{row['learning_rate']:g}"),
+    ]
+    for model in frame["backbone"].dropna().unique():
+
+        def trained(row: Row, model: str = model) -> str:
+            return count(numbers.get((row["method"], model)))
+
+        columns.append(Column(model, trained))
+    reasons = dict.fromkeys(f"{row['method']}: {row['refused']}" for row in rows if row["refused"] is not None)
+    notes = ["Trained numbers at the method's default size and sites.", *reasons]
+    return table_of(frame.drop_duplicates("method"), columns, notes=notes)
+
+
+def params_table(row: Facts) -> Table:
+    """How many numbers one method trains on one model."""
+    columns = (
+        _words("backbone"),
+        _words("method"),
+        _words("size"),
+        _words("sites"),
+        Column("trained numbers", _counted("trainable_parameters")),
+        Column("numbers in the backbone", _counted("total_parameters")),
+        Column("share", lambda row: f"{row['trainable_parameters'] / row['total_parameters']:.3%}"),
+    )
+    return table_of(pd.DataFrame([{"size": None, "sites": None, **row}]), columns)
+
+
+def threshold_table(sweep: RankSweep) -> Table:
+    """A rank sweep: every rank on every signal, the threshold marked."""
+    return sweeps.terminal_table(sweep)
+
+
+def relation_table(relation: Relation) -> Table:
+    """The thresholds of several sweeps beside what their series are like."""
+    return replace(sweeps.relation_table(relation), title="Thresholds and what the series are like")
+
+
+def bench_table(result: Facts) -> Table:
+    """A bench, a line an arm: the median step with its quartiles, forecasts, memory, bytes; below what failed."""
+    failed = [row for row in result["rows"] if row["status"] != "done"]
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result["settings"].items())
+
+    def quartiles(row: Row) -> str:
+        low, high = row["step_seconds_low"], row["step_seconds_high"]
+        return ABSENT if low is None else f"{moment(low)} to {moment(high)}"
+
+    columns = (
+        _words("model"),
+        _words("method"),
+        Column("trained\nnumbers", lambda row: _if_done(row, count(row["trainable_parameters"]))),
+        Column("a step", lambda row: moment(row["step_seconds"])),
+        Column("quartiles", quartiles),
+        Column("a window's\nforecast", lambda row: moment(row["forecast_seconds_per_window"])),
+        Column("peak\nmemory", lambda row: memory(row["peak_memory_bytes"])),
+        Column("on the\nGPU", lambda row: memory(row["peak_gpu_memory_bytes"]), optional=True),
+        Column("adapter", lambda row: size(row["adapter_bytes"])),
+        Column("energy\nof a step", lambda row: energy(row["energy_joules_per_step"]), optional=True),
+    )
+    notes = [f"{row['backbone']} {row['method']} {row['status']}: {row['reason']}" for row in failed]
+    return table_of(frames.bench(result), columns, title=f"{_machine(result)}; {settings}.", notes=notes)
+
+
+def _if_done(row: Row, text: str) -> str:
+    return text if row["status"] == "done" else str(row["status"])
+
+
+def side_by_side(files: Sequence[Path]) -> Table:
+    """Several machines' benches, arm by arm: times of each, and by how much each is slower than the first.
+
+    A ratio above 1 is slower. Raises ConfigError for fewer than two files, for one that is no bench, and where
+    settings differ.
+    """
+    from loracast.study.bench.settings import read_bench
+
+    found = [read_bench(file) for file in files]
+    _refuse_unlike(files, found)
+    results = dict(zip(string.ascii_uppercase, found, strict=False))
+    first, *others = results
+    columns = [_words("model"), _words("method")]
+    for name, head in zip(frames.TIMES, ("step", "forecast"), strict=True):
+        columns += [Column(f"{head}\n{letter}", _time(name, letter)) for letter in results]
+        columns += [Column(f"{head}\n{letter}/{first}", _ratio(f"{name}_{letter}/{first}")) for letter in others]
+    columns += [Column(f"memory\n{letter}", _memory(f"memory_bytes_{letter}")) for letter in results]
+    machines = [f"{letter}: {_machine(result)}" for letter, result in results.items()]
+    return table_of(frames.benches(results), columns, notes=machines)
+
+
+def _time(name: str, letter: str) -> Callable[[Row], str]:
+    def written(row: Row) -> str:
+        status = row[f"status_{letter}"]
+        return moment(row[f"{name}_{letter}"]) if status in ("done", None) else str(status)
+
+    return written
+
+
+def _ratio(name: str) -> Callable[[Row], str]:
+    return lambda row: number(row[name], 2)
+
+
+def _memory(name: str) -> Callable[[Row], str]:
+    return lambda row: memory(row[name])
+
+
+def _refuse_unlike(files: Sequence[Path], results: Sequence[Facts]) -> None:
+    if not 2 <= len(files) <= len(string.ascii_uppercase):
+        raise ConfigError(
+            f"{plural(len(files), 'file')} given. Give two or more that `loracast bench` wrote, the first to compare "
+            "with."
+        )
+    first = results[0]["settings"]
+    for file, result in zip(files, results, strict=True):
+        own = result["settings"]
+        unlike = [name for name in {**first, **own} if first.get(name) != own.get(name)]
+        if unlike:
+            told = ", ".join(f"{name} {own.get(name)} against {first.get(name)}" for name in unlike)
+            raise ConfigError(
+                f"{file} and {files[0]} were measured with other settings ({told}), so their times are not comparable. "
+                "Measure both with the same."
+            )
+
+
+def _machine(result: Facts) -> str:
+    """`AMD EPYC, 2 threads on 2 cores; float32; torch 2.13.0`."""
+    hardware = result["hardware"]
+    threads = plural(hardware["torch_threads"], "thread")
+    parts = [f"{hardware['processor']}, {threads} on {hardware['logical_cores']} cores"]
+    if hardware["gpu"]:
+        parts.append(f"{hardware['gpu']} ({memory(hardware['gpu_memory_bytes'])})")
+    return "; ".join([*parts, hardware["dtype"], f"torch {result['versions']['torch']}"])
