@@ -7,27 +7,27 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "read_mimic3": "loracast.data.readers.mimic3",
-    "read_cinc2019": "loracast.data.readers.cinc2019",
-    "write_table": "loracast.data.table",
+    "read_data": "loracast.data.readers",
+    "write_table": "loracast.data.readers.table",
     "open_table": "loracast.data.table",
-    "simulate": "loracast.data.simulator.cohort",
+    "simulate": "loracast.data.simulator",
+    "load_model": "loracast.models.registry",
     "load_backbone": "loracast.models.registry",
     "load_adapter": "loracast.tuning.adapter",
+    "merge_adapter": "loracast.tuning.adapter",
     "adapt_table": "loracast.study.steps",
     "forecast_table": "loracast.study.steps",
     "evaluate_table": "loracast.study.steps",
     "read_experiment": "loracast.study.experiment",
     "run_experiment": "loracast.study.study",
-    "sweep_ranks": "loracast.study.ranks",
-    "sweep_tables": "loracast.study.ranks",
-    "merge_adapter": "loracast.tuning.adapter",
+    "sweep_ranks": "loracast.study.ranks.sweep",
+    "sweep_tables": "loracast.study.ranks.sweep",
     "write_report": "loracast.report",
     "LoracastError": "loracast.errors",
 }
 
 __all__ = sorted(_HOME)
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ import pytest
 
 import loracast
 from loracast.cli import main
-from loracast.data.simulator.cohort import simulate
+from loracast.data.simulator import simulate
 from tests.conftest import cohort, save_backbone, write_long
 
 ROOT = Path(__file__).parents[2]
@@ -38,10 +38,10 @@ evaluate_every = 2
 [forecast]
 samples = 2
 [[arms]]
-backbone = "tiny"
+model = "tiny"
 method = "zero-shot"
 [[arms]]
-backbone = "tiny"
+model = "tiny"
 method = "lora"
 """
 
@@ -129,8 +129,8 @@ BAD = {
     f"{MIMIC} column {OUT}": "has no column CHARTTIME. It has: row_id",
     f"{MIMIC} truncated {OUT} --cohort all": "truncated or damaged",
     f"{MIMIC} tables {OUT} --min-age 130": "aged 130 years or more at INTIME",
-    f"{MIMIC} tables {OUT} --min-age nan": "min_age = nan given",
-    f"{MIMIC} tables {OUT} --min-hours -1": "min_hours = -1.0 given",
+    f"{MIMIC} tables {OUT} --min-age nan": "min_age: Input should be a finite number (nan given)",
+    f"{MIMIC} tables {OUT} --min-hours -1": "greater than or equal to 0 (-1.0 given)",
     f"{MIMIC} tables {OUT} --signals hr": "Unknown signal: hr. Known signals: heart_rate, map",
     f"{MIMIC} tables {OUT} --cohort angus": "Known cohorts: 'explicit'",
     f"{MIMIC} tables {OUT} --grid 7h": "Give a step that divides a day",
@@ -166,9 +166,9 @@ BAD = {
     f"{ADAPT} --out x --steps 0": "greater than or equal to 1 (0 given)",
     f"{ADAPT} --out x --seed -1": "greater than or equal to 0 (-1 given)",
     f"{ADAPT} --out x --seed 4294967296": "less than 4294967296",
-    f"{ADAPT} --out x --method lorra": "Methods: zero-shot, full, head, lora",
-    f"{ADAPT} --out x --method zero-shot": "trains nothing",
-    f"{ADAPT} --out x --backbone nope": "Known: chronos-t5-nano",
+    f"{ADAPT} --out x --method lorra": "zero-shot, full, head, lora",
+    f"{ADAPT} --out x --method zero-shot": "adapts nothing",
+    f"{ADAPT} --out x --backbone nope": "Known: pretrained: chronos-t5-nano",
     f"{ADAPT} --out x --backbone tables": "holds no config.json",
     f"{FORECAST} {OUT} --context 49": "longer than tiny takes (48)",
     f"{FORECAST} {OUT} --samples 1": "greater than or equal to 2 (1 given)",
@@ -181,11 +181,11 @@ BAD = {
     "run broken.toml --out x": "not valid TOML",
     "run misspelt.toml --out x": "training.stepps: Extra inputs are not permitted. Keys: steps",
     "run mistyped.toml --out x": "('four' given)",
-    "run source.toml --out x": "'mimic3', 'simulate', 'cinc2019', 'table'",
+    "run source.toml --out x": "mimic3",
     "run twice.toml --out x": "these arms stand twice",
     "run alone.toml --out x": "no zero-shot arm for",
-    "run method.toml --out x": "Methods: zero-shot, full, head, lora",
-    "run backbone.toml --out x": "No backbone 'tinny'",
+    "run method.toml --out x": "zero-shot, full, head, lora",
+    "run backbone.toml --out x": "No model 'tinny'",
     "run rank.toml --out x": "have rank 16 at most",
     "run long.toml --out x": "longer than tiny takes (48)",
     "run good.toml --out tables": "is not empty and holds no experiment",
@@ -194,8 +194,8 @@ BAD = {
     "params --backbone chronos-9": "chronos-t5-tiny",
     "params --backbone chronos-t5-tiny --rank 0": "rank",
     "params --backbone chronos-t5-tiny --rank 9999": "have rank 256 at most",
-    "params --backbone chronos-t5-tiny --method full --rank 2": "'full' takes no rank: it has no size to set",
-    "params --backbone chronos-t5-tiny --method full --sites qv": "where 'full' acts is fixed",
+    "params --backbone chronos-t5-tiny --method full --rank 2": "'full' takes no rank. It has no settings",
+    "params --backbone chronos-t5-tiny --method full --sites qv": "'full' takes no sites",
     "params --backbone chronos-t5-tiny --method bitfit": "has no bias terms",
     "params --backbone chronos-t5-tiny --sites atention": "Known: attention, qkvo, qv, feed-forward",
     "params --backbone chronos-t5-tiny --sites (": "is not a regular expression",
@@ -366,13 +366,13 @@ def test_ctrl_c_ends_in_one_line_with_130_and_resume_continues(bench, tmp_path):
     text = elsewhere(bench).replace("steps = 4", "steps = 100000").replace("= 2\n[f", "= 5\npatience = 10000\n[f")
     (tmp_path / "endless.toml").write_text(text)
     child = process("run", "endless.toml", "--out", "r", cwd=tmp_path)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list(tmp_path.glob("r/runs/*/checkpoints/*/complete.json")):
         assert time.monotonic() < deadline
         assert child.poll() is None, child.communicate()
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=240)
     assert (child.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("Interrupted.")
     assert "--resume" in err.splitlines()[-1]
@@ -389,7 +389,7 @@ def test_a_name_of_the_hub_without_cache_or_network_is_refused_at_once(bench, tm
         HF_HUB_OFFLINE="1",
         HF_HOME=str(tmp_path / "cache"),
     )
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=240)
     assert (child.returncode, out) == (2, "")
     assert "hf download amazon/chronos-t5-tiny" in err
     assert not (tmp_path / "f.parquet").exists()
@@ -397,7 +397,7 @@ def test_a_name_of_the_hub_without_cache_or_network_is_refused_at_once(bench, tm
 
 def test_help_needs_no_torch(tmp_path):
     child = process("--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=240)
     assert child.returncode == 0
     assert "adapt" in out
     assert not {"torch", "transformers", "duckdb", "matplotlib"} & {

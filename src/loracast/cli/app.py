@@ -1,8 +1,12 @@
 """The command line's frame: the application, and the options that several commands share."""
 
+import functools
+import inspect
 import shlex
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import click
 import typer
@@ -10,6 +14,7 @@ import typer
 import loracast
 from loracast.cli.terminal import folder_out, json_out, table_out
 from loracast.errors import ConfigError
+from loracast.tuning.methods import BUILT_IN
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,15 +33,9 @@ ResultsOut = Annotated[
 ]
 LongTable = Annotated[Path, typer.Argument(metavar="TABLE", help="A long table that `loracast data …` wrote.")]
 BackboneName = Annotated[str, typer.Option("--backbone", help="Known name, name on the Hub, or folder.")]
-MethodName = Annotated[str, typer.Option("--method", help="zero-shot, full, lora, …; `loracast methods` lists them.")]
-Rank = Annotated[int | None, typer.Option(help="Rank of LoRA and its relatives; the method's default.")]
-Alpha = Annotated[float, typer.Option(help="Alpha of LoRA and its relatives.")]
-SitesName = Annotated[
-    str | None,
-    typer.Option("--sites", help="attention, qv, qkvo, feed-forward, all-linear, head, or a pattern of full names."),
+MethodName = Annotated[
+    str, typer.Option("--method", help="zero-shot, full, lora, peft:hra, …; `loracast methods` lists them.")
 ]
-Frequencies = Annotated[int | None, typer.Option(help="FourierFT: trained coefficients a matrix.")]
-BlockSize = Annotated[int | None, typer.Option(help="OFT: side of the blocks.")]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate; the method's default.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 Joint = Annotated[bool, typer.Option("--joint", help="Windows of a stay's signals together (MOIRAI, Chronos-2).")]
@@ -48,6 +47,77 @@ Cpus = Annotated[float, typer.Option(help="Ray: CPUs a run.")]
 Gpus = Annotated[float, typer.Option(help="Ray: GPUs a run; parts of one are allowed.")]
 MaxHours = Annotated[float | None, typer.Option(help="Begin nothing new after so many hours; --resume goes on.")]
 Track = Annotated[list[str] | None, typer.Option(help="mlflow, tensorboard or wandb (repeat the option).")]
+
+
+def _settings_of_methods() -> dict[str, tuple[Any, str]]:
+    """The settings of all methods that come with loracast: the type of each, and its help with the methods it is of."""
+    told: dict[str, dict[str, list[str]]] = {}
+    types: dict[str, Any] = {}
+    for kind in BUILT_IN:
+        for name, field in kind.model_fields.items():
+            types[name] = field.annotation
+            told.setdefault(name, {}).setdefault(field.description or "", []).append(kind.name)
+    return {
+        name: (types[name], " ".join(f"{text} [{', '.join(takers)}]" for text, takers in texts.items()))
+        for name, texts in told.items()
+    }
+
+
+SETTINGS = _settings_of_methods()
+SitesName = Annotated[str | None, typer.Option("--sites", help=SETTINGS["sites"][1])]
+Alpha = Annotated[float, typer.Option("--alpha", help=SETTINGS["alpha"][1])]
+Others = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of a method that has no option here (repeat it)."),
+]
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every setting of a method, and `--set` for the rest.
+
+    They reach it as one mapping, `settings`, which holds those that its caller has given.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    own = {name: one.replace(annotation=hints[name]) for name, one in inspect.signature(command).parameters.items()}
+    flags = {name: Annotated[kind | None, typer.Option(help=text)] for name, (kind, text) in SETTINGS.items()}
+    added = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=a)
+             for n, a in {**flags, "others": Others}.items()]  # fmt: skip
+    place = list(own).index("settings")
+    shown = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, one in own.items() if name != "settings"]
+
+    @functools.wraps(command)
+    def call(**given: Any) -> None:
+        others = given.pop("others") or ()
+        flagged = {name: value for name in flags if (value := given.pop(name)) is not None}
+        command(**given, settings=_joined(flagged, others))
+
+    call.__signature__ = inspect.Signature(shown[:place] + added + shown[place:])  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in shown + added} | {"return": None}
+    del call.__wrapped__  # else typer would read the signature of the command itself
+    return call
+
+
+def _joined(flagged: Mapping[str, Any], others: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """The settings of flags and of `--set`; raises ConfigError for what is no setting, or is given twice."""
+    found = dict(flagged)
+    for text in others:
+        key, sign, value = text.partition("=")
+        key = key.strip()
+        if not sign or not key.isidentifier():
+            raise ConfigError(f"--set {text!r} given; KEY=VALUE is needed, e.g. --set r=4.")
+        if key in (*ARM_KEYS, *found):
+            why = (
+                "given twice" if key in found else "no setting of a method, but of the arm: it has an option of its own"
+            )
+            raise ConfigError(f"--set {text!r}: {key} is {why}. Leave it out of --set.")
+        try:
+            found[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key] = value
+    return found
+
+
+ARM_KEYS = ("model", "method", "revision", "learning_rate", "patients", "context", "training")
 
 
 def names_in(text: str) -> tuple[str, ...]:

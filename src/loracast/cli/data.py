@@ -1,116 +1,103 @@
-"""Commands that read clinical data into one long table."""
+"""Commands that read clinical data into one long table: one a reader, made from the reader's fields."""
 
+import inspect
 import json
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
+from typer.core import TyperGroup
 
 from loracast.cli.app import AsJson, FolderOut, Seed, TableOut, app, names_in
 from loracast.cli.terminal import not_itself, say
 
-data_app = typer.Typer(no_args_is_help=True, help="Read clinical data into one long table.")
+
+class ReaderCommands(TyperGroup):
+    """The commands below `data`: those of the readers are made when one is asked for, so that no other pays for them.
+
+    A reader that has a command of its own (`simulate`) keeps it.
+    """
+
+    _own: MutableMapping[str, Any]
+    _made: MutableMapping[str, Any] | None
+
+    @property
+    def commands(self) -> MutableMapping[str, Any]:
+        """Every command by its name, in the order of `readers()`."""
+        from loracast.data.readers import readers
+
+        if self._made is None:
+            made = typer.Typer(rich_markup_mode=None)
+            made.callback()(lambda: None)
+            for name, kind in readers().items():
+                made.command(name, help=f"{kind.summary}\n\nExample: {kind.example}")(_command_of(kind))
+            self._made = {**typer.main.get_group(made).commands, **self._own}
+        return self._made
+
+    @commands.setter
+    def commands(self, own: MutableMapping[str, Any]) -> None:
+        self._own, self._made = own, None
+
+
+data_app = typer.Typer(no_args_is_help=True, help="Read clinical data into one long table.", cls=ReaderCommands)
 app.add_typer(data_app, name="data")
 
-Signals = Annotated[
-    str,
-    typer.Option(help="Comma-separated: heart_rate, map, sbp, dbp, resp_rate, spo2, temperature, glucose."),
-]
+
+def _command_of(kind: Any) -> Callable[..., None]:
+    """What the command of a class of readers does; its parameters are the fields of the class."""
+    fields = {name: field for name, field in kind.model_fields.items() if name != "source"}
+
+    def command(out: Path, as_json: bool, **settings: Any) -> None:
+        from loracast.data.readers import reader_of
+
+        if "path" in settings:
+            not_itself(settings["path"], out)
+        for name, given in settings.items():
+            if given is not None and _plain(fields[name].annotation) is tuple:
+                settings[name] = names_in(given)
+        attrition = reader_of({"source": kind.source_name(), **settings}).read(out, say)
+        if as_json:
+            print(json.dumps({"out": str(out), **attrition.as_json()}, indent=2))
+        else:
+            print(attrition.as_text())
+            print(f"\nWrote {out}")
+
+    asked = [_parameter(name, field, needed=name in kind.required) for name, field in fields.items()]
+    asked.sort(key=lambda one: one.name != "path")
+    asked.insert("path" in fields, _named("out", TableOut))
+    asked.append(_named("as_json", AsJson, False))
+    command.__signature__ = inspect.Signature(asked)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in asked}
+    return command
 
 
-def _print_attrition(attrition: Any, out: Path, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"out": str(out), **attrition.as_json()}, indent=2))
-    else:
-        print(attrition.as_text())
-        print(f"\nWrote {out}")
+def _parameter(name: str, field: Any, *, needed: bool) -> inspect.Parameter:
+    """The argument or option of one field of a reader; a list is written with commas between."""
+    plain = _plain(field.annotation)
+    told = ("Comma-separated: " if plain is tuple else "") + (field.description or "")
+    if name == "path":
+        return _named(name, Annotated[Path, typer.Argument(metavar="SOURCE", help=told)])
+    kind = plain if plain in (int, float, bool, Path) else str
+    option = typer.Option(help=told)
+    if needed or field.is_required():
+        return _named(name, Annotated[kind, option])
+    if field.default is None:
+        return _named(name, Annotated[kind | None, option], None)
+    default = ",".join(map(str, field.default)) if plain is tuple else field.default
+    return _named(name, Annotated[kind, option], default)
 
 
-@data_app.command("mimic3")
-def data_mimic3(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of the tables (.csv, .csv.gz, .parquet).")],
-    out: TableOut,
-    signals: Signals = "heart_rate,map,resp_rate",
-    cohort: Annotated[str, typer.Option(help="explicit (sepsis by ICD-9 code) or all.")] = "explicit",
-    grid: Annotated[str, typer.Option(help="Step of the regular grid.")] = "60min",
-    min_age: Annotated[float, typer.Option(help="Least age at ICU admission, years.")] = 18,
-    min_hours: Annotated[float, typer.Option(help="Least length of stay, hours.")] = 12,
-    as_json: AsJson = False,
-) -> None:
-    """Read vital signs from MIMIC-III.
-
-    Example: loracast data mimic3 mimic-iii-demo --cohort all --out vitals.parquet
-    """
-    from loracast.data.readers.mimic3 import read_mimic3
-
-    attrition = read_mimic3(
-        source,
-        out,
-        signals=names_in(signals),
-        cohort=cohort,
-        grid=grid,
-        min_age=min_age,
-        min_hours=min_hours,
-        show=say,
-    )
-    _print_attrition(attrition, out, as_json)
+def _plain(annotation: Any) -> Any:
+    """What a field holds where it is given: the type itself, the first of several, `tuple` for a list."""
+    inner = [one for one in get_args(annotation) if one is not type(None)]
+    if get_origin(annotation) is tuple or not inner:
+        return get_origin(annotation) or annotation
+    return _plain(inner[0])
 
 
-@data_app.command("cinc2019")
-def data_cinc2019(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder or archive of the .psv files.")],
-    out: TableOut,
-    signals: Signals = "heart_rate,map,resp_rate",
-    septic_only: Annotated[bool, typer.Option(help="Only patients with a SepsisLabel.")] = False,
-    min_hours: Annotated[float, typer.Option(help="Least number of hourly rows.")] = 12,
-    as_json: AsJson = False,
-) -> None:
-    """Read the PhysioNet/CinC Challenge 2019.
-
-    Example: loracast data cinc2019 training_setB.tar.xz --septic-only --out septic.parquet
-    """
-    from loracast.data.readers.cinc2019 import read_cinc2019
-
-    attrition = read_cinc2019(
-        source, out, signals=names_in(signals), septic_only=septic_only, min_hours=min_hours, show=say
-    )
-    _print_attrition(attrition, out, as_json)
-
-
-@data_app.command("table")
-def data_table(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Your own long table: .csv, .csv.gz or .parquet.")],
-    out: TableOut,
-    grid: Annotated[str, typer.Option(help="Step of the regular grid, e.g. 15min.")],
-    patient: Annotated[str, typer.Option(help="Column of the patient.")] = "patient",
-    time: Annotated[str, typer.Option(help="Column of the time.")] = "time",
-    value: Annotated[str, typer.Option(help="Column of the value.")] = "value",
-    stay: Annotated[str | None, typer.Option(help="Column of the stay or recording, if any.")] = None,
-    signal: Annotated[str, typer.Option(help="Column of the signal, or the name of the one signal.")] = "signal",
-    unit: Annotated[str | None, typer.Option(help="Unit of the values, where the signal is not a known one.")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the data; adapters carry it.")] = "not stated",
-    as_json: AsJson = False,
-) -> None:
-    """Put your own long table on a regular grid.
-
-    Example: loracast data table cgm.csv.gz --grid 15min --value cgm_mgdl --signal glucose --out cgm.parquet
-    """
-    from loracast.data.table import write_table
-
-    not_itself(source, out)
-    attrition = write_table(
-        source,
-        out,
-        grid=grid,
-        patient=patient,
-        time=time,
-        value=value,
-        signal=signal,
-        stay=stay,
-        unit=unit,
-        licence=licence,
-    )
-    _print_attrition(attrition, out, as_json)
+def _named(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 @data_app.command("simulate")
@@ -123,6 +110,6 @@ def data_simulate(
 
     Example: loracast data simulate --out simulated && loracast data mimic3 simulated --grid 5min --out v.parquet
     """
-    from loracast.data.simulator.cohort import simulate
+    from loracast.data.simulator import simulate
 
     print(f"Wrote simulated MIMIC-III tables to {simulate(out, patients=patients, seed=seed)}")

@@ -2,27 +2,23 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from loracast.cli.app import (
-    Alpha,
     AsJson,
     BackboneName,
-    BlockSize,
     FolderOut,
-    Frequencies,
     Joint,
     LearningRate,
     LongTable,
     MethodName,
-    Rank,
     Seed,
-    SitesName,
     TableOut,
     Track,
     app,
+    with_settings,
 )
 from loracast.cli.terminal import not_itself, say, show
 
@@ -33,12 +29,14 @@ def backbones(as_json: AsJson = False) -> None:
 
     Example: loracast backbones
     """
-    from loracast.tuning.catalogue import catalogue, catalogue_table
+    from loracast.tuning.catalogue import catalogue
 
     rows = catalogue()
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
+        from loracast.report.terminal import catalogue_table
+
         show(catalogue_table(rows))
 
 
@@ -53,24 +51,23 @@ def methods(
 
     Example: loracast methods --backbone chronos-t5-tiny
     """
-    from loracast.tuning.catalogue import methods_of, methods_table
+    from loracast.tuning.catalogue import methods_of
 
     rows = methods_of(backbone)
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
+        from loracast.report.terminal import methods_table
+
         show(methods_table(rows))
 
 
 @app.command()
+@with_settings
 def params(
     backbone: BackboneName,
     method: MethodName = "lora",
-    rank: Rank = None,
-    alpha: Alpha = 16,
-    sites: SitesName = None,
-    frequencies: Frequencies = None,
-    block_size: BlockSize = None,
+    settings: Any = None,
     as_json: AsJson = False,
 ) -> None:
     """Count what a method trains. Offline, from built-in architecture sizes.
@@ -78,30 +75,31 @@ def params(
     Example: loracast params --backbone chronos-t5-base --method lora --rank 2
 
     Example: loracast params --backbone chronos-t5-tiny --method fourierft --sites qv --frequencies 100
-    """
-    from loracast.spec import ArmSpec, parse
-    from loracast.tuning.catalogue import trained_numbers, trained_table
 
-    asked = {"backbone": backbone, "method": method, "rank": rank, "alpha": alpha}
-    asked |= {"sites": sites, "frequencies": frequencies, "block_size": block_size}
+    Example: loracast params --backbone chronos-t5-tiny --method peft:hra --set r=4
+    """
+    from loracast.spec import parse
+    from loracast.tuning.arm import ArmSpec
+    from loracast.tuning.catalogue import trained_numbers
+
+    asked = {"model": backbone, "method": method, **settings}
     row = trained_numbers(parse(ArmSpec, asked, "The command"))
     if as_json:
         print(json.dumps(row))
     else:
-        show(trained_table(row))
+        from loracast.report.terminal import params_table
+
+        show(params_table(row))
 
 
 @app.command()
+@with_settings
 def adapt(
     table: LongTable,
     out: FolderOut,
     backbone: BackboneName = "chronos-t5-nano",
     method: MethodName = "lora",
-    rank: Rank = None,
-    alpha: Alpha = 16,
-    sites: SitesName = None,
-    frequencies: Frequencies = None,
-    block_size: BlockSize = None,
+    settings: Any = None,
     learning_rate: LearningRate = None,
     context: Annotated[int | None, typer.Option(help="Steps seen; by the grid if not given.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; by the grid if not given.")] = None,
@@ -123,8 +121,7 @@ def adapt(
     card = adapt_table(
         table,
         out,
-        arm={"backbone": backbone, "method": method, "rank": rank, "alpha": alpha, "sites": sites}
-        | {"frequencies": frequencies, "block_size": block_size, "learning_rate": learning_rate},
+        arm={"model": backbone, "method": method, "learning_rate": learning_rate, **settings},
         window={"context": context, "horizon": horizon, "joint": joint or None},
         training={"steps": steps, "batch_size": batch_size},
         seed=seed,
@@ -184,7 +181,7 @@ def evaluate(
 
     Example: loracast evaluate vitals.parquet --adapter adapter
     """
-    from loracast.report.tables import result_table
+    from loracast.report.terminal import result_table
     from loracast.study.steps import evaluate_table
 
     summary = evaluate_table(
@@ -196,7 +193,7 @@ def evaluate(
         split_seed=seed,
     )
     if as_json:
-        print(json.dumps(summary, indent=2))
+        print(json.dumps(summary.model_dump(mode="json"), indent=2))
     else:
         show(result_table(summary))
 

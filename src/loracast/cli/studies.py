@@ -2,13 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from loracast.cli.app import (
     Address,
-    Alpha,
     AsJson,
     BackboneName,
     Cpus,
@@ -31,6 +30,10 @@ from loracast.cli.app import (
 )
 from loracast.cli.terminal import say, show
 from loracast.errors import LoracastError
+
+if TYPE_CHECKING:
+    from loracast.study.ranks.result import RankSweep
+    from loracast.study.summary import Summary
 
 MOST_TOLD = 6
 """Arms whose verdicts are told in sentences; of more the table and the report tell."""
@@ -80,10 +83,11 @@ def run(
         command=asked(context),
         plan=plan,
     )
-    from loracast.study.ranks import is_rank_sweep, write_sweep
+    from loracast.study.ranks.analyse import write_sweep
+    from loracast.study.ranks.sweep import is_rank_sweep
 
     sweep, undecided = None, ""
-    if is_rank_sweep(spec) and not summary["missing"]:
+    if is_rank_sweep(spec) and not summary.missing:
         try:
             sweep = write_sweep(folder)
         except LoracastError as error:  # too few patients, say: what has run is worth its report all the same
@@ -95,12 +99,13 @@ def run(
         print(undecided)
 
 
-def _print_sweep(sweep: dict[str, Any]) -> None:
-    from loracast.study.ranks import threshold_table
+def _print_sweep(sweep: "RankSweep") -> None:
+    from loracast.report.doubts import note_of
+    from loracast.report.terminal import threshold_table
 
     show(threshold_table(sweep))
-    for note in sweep["notes"]:
-        print(note)
+    for note in sweep.notes:
+        print(note_of(note))
 
 
 def _plan(
@@ -134,7 +139,7 @@ def sweep_ranks(
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many training seeds.")] = 5,
     sites: SitesName = None,
-    alpha: Alpha = 16,
+    alpha: Annotated[float | None, typer.Option(help="Alpha of LoRA and its relatives, at every rank; 16.")] = None,
     alpha_per_rank: Annotated[
         float | None, typer.Option(help="Alpha = this times the rank, instead of --alpha.")
     ] = None,
@@ -162,12 +167,13 @@ def sweep_ranks(
 
     Example: loracast sweep ranks --backbone moirai-nano --data icu.parquet --data cgm.parquet --jobs 2 --out ranks
     """
-    from loracast.study.ranks import relation_table, sweep_tables
-    from loracast.study.ranks import sweep_ranks as sweep_table
+    from loracast.report.terminal import relation_table
+    from loracast.study.ranks.sweep import sweep_ranks as sweep_table
+    from loracast.study.ranks.sweep import sweep_tables
 
     window = {"context": context, "horizon": horizon, "stride": stride, "joint": joint or None}
     settings = {
-        "backbone": backbone,
+        "model": backbone,
         "method": method,
         "ranks": whole_numbers(ranks) if ranks else None,
         "seeds": seeds,
@@ -188,8 +194,8 @@ def sweep_ranks(
         sweeps, relation = {out: sweep_table(data[0], out, **settings)}, None
     else:
         found = sweep_tables(data, out, **settings)
-        sweeps = dict(zip((out / table.stem for table in data), found["sweeps"], strict=True))
-        relation = found["relation"]
+        sweeps = dict(zip((out / table.stem for table in data), found[0], strict=True))
+        relation = found[1]
     for folder, sweep in sweeps.items():
         _draw(folder)
         _print_sweep(sweep)
@@ -207,11 +213,13 @@ def sweep_relate(
 
     Example: loracast sweep relate results/sweep-cinc2019 results/sweep-shanghai-cgm --out thresholds.json
     """
-    from loracast.files import write_json
-    from loracast.study.ranks import read_sweep, relate, relation_table
+    from loracast.report.terminal import relation_table
+    from loracast.study.ranks.analyse import read_sweep
+    from loracast.study.ranks.properties import relate
+    from loracast.study.summary import write_facts
 
     relation = relate([read_sweep(folder) for folder in folders])
-    write_json(out, relation)
+    write_facts(relation, out)
     show(relation_table(relation))
     print(f"Wrote {out}")
 
@@ -239,14 +247,16 @@ def bench(
 
     Example: loracast bench --compare here.json --compare there.json --markdown
     """
-    from loracast.study.bench import bench as measure
-    from loracast.study.bench import bench_table, side_by_side, side_by_side_markdown
+    from loracast.report.render import markdown as as_markdown
+    from loracast.report.terminal import bench_table, side_by_side
 
     if compare and markdown:
-        print(side_by_side_markdown(compare))
+        print(as_markdown(side_by_side(compare)))
     elif compare:
         show(side_by_side(compare))
     else:
+        from loracast.study.bench import bench as measure
+
         result = measure(
             names_in(backbones) if backbones else None,
             names_in(methods) if methods else None,
@@ -272,7 +282,8 @@ def status(
 
     Example: loracast status results/mimic3-demo
     """
-    from loracast.study.runs import status_of, status_table
+    from loracast.report.terminal import status_table
+    from loracast.study.runs import status_of
 
     rows = status_of(folder)
     if as_json:
@@ -311,13 +322,14 @@ def _draw(folder: Path) -> Path:
     return write_report(folder)
 
 
-def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
-    from loracast.report.tables import result_table
+def _print_summary(folder: Path, summary: "Summary") -> None:
+    from loracast.report.terminal import result_table
+    from loracast.report.words import sentences_of
 
     page = _draw(folder)
     show(result_table(summary))
-    compared = [arm for arm in summary["arms"] if arm["vs_zero_shot"] and arm["method"] != "zero-shot"]
+    compared = [arm for arm in summary.arms if arm.vs_zero_shot]
     for arm in compared if len(compared) <= MOST_TOLD else ():
-        for verdict in arm["vs_zero_shot"].values():
-            print(f"{arm['arm']}: {verdict['sentence']}")
+        for sentence in sentences_of(summary, arm, "vs_zero_shot"):
+            print(f"{arm.arm}: {sentence}")
     print(f"\nReport: {page}")

@@ -1,0 +1,76 @@
+"""The commands that read data: made from the fields of the readers, for those of strangers too."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from loracast.cli import app
+from loracast.data.readers import readers
+from loracast.data.table import open_table
+from tests.data.readers.test_readers import WardReader, installed  # noqa: F401  a fixture
+
+every_reader = pytest.mark.parametrize("name", readers())
+
+
+def command(name: str) -> Any:
+    return typer.main.get_command(app).commands["data"].commands[name]  # type: ignore[attr-defined]
+
+
+@every_reader
+def test_every_field_is_an_option_that_is_explained(name):
+    kind = readers()[name]
+    options = {option.name: option for option in command(name).params}
+    assert options["out"].required
+    if name == "simulate":  # it writes tables, which another command reads
+        assert set(options) == {"out", "patients", "seed"}
+        return
+    assert set(options) == {*kind.model_fields, "out", "as_json"} - {"source"}
+    for field, about in kind.model_fields.items():
+        if field != "source":
+            assert options[field].help.endswith(about.description)
+            assert options[field].required == (about.is_required() or field in kind.required)
+
+
+@every_reader
+def test_the_example_of_a_reader_is_a_command_that_is_understood(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for line in readers()[name].example.split(" && "):
+        program, data, source, *arguments = shlex.split(line)
+        assert (program, data) == ("loracast", "data")
+        assert command(source).make_context(source, arguments).params["out"]
+
+
+def test_what_is_given_reaches_the_reader_with_lists_taken_apart(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("loracast.data.readers.mimic3.Mimic3Reader.read", lambda reader, out, say: asked.append(reader))
+    arguments = [
+        "data",
+        "mimic3",
+        "tables",
+        "--signals",
+        "map, spo2",
+        "--min-age",
+        "0",
+        "--out",
+        str(tmp_path / "x.parquet"),
+    ]
+    CliRunner().invoke(app, arguments)
+    (reader,) = asked
+    assert (reader.path, reader.signals, reader.min_age, reader.grid) == (Path("tables"), ("map", "spo2"), 0, "60min")
+
+
+def test_a_strangers_reader_gets_its_command(installed, tmp_path):  # noqa: F811
+    installed(WardReader)
+    assert "ward      Read the pulse of one ward." in CliRunner().invoke(app, ["data", "--help"]).stdout
+    told = CliRunner().invoke(app, ["data", "ward", "--help"]).stdout
+    assert "Example: loracast data ward beds.csv --beds 3,4" in told
+    assert "Comma-separated: numbers of the beds." in told
+    out = tmp_path / "ward.parquet"
+    done = CliRunner().invoke(app, ["data", "ward", "beds.csv", "--beds", "3,4", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert f"Wrote {out}" in done.stdout
+    assert open_table(out).source == "ward"
