@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loracast.data.schema import LONG_SCHEMA, METADATA_KEY, SIGNALS, TableInfo
-from loracast.data.table import open_table
-from loracast.spec import ExperimentSpec, parse
+from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
+from loracast.data.table import LONG_SCHEMA, open_table
+from loracast.spec import parse
+from loracast.study.experiment import ExperimentSpec
 from loracast.types import Table
 
 START = datetime(2150, 3, 1)
@@ -129,7 +130,7 @@ def spec_of(table: Path, tiny: Path, **changed: Any) -> ExperimentSpec:
         "split": {"shares": [0.5, 0.2, 0.3]},
         "training": {"steps": 4, "batch_size": 32, "evaluate_every": 2, "learning_rate": 0.003},
         "forecast": {"samples": 4},
-        "arms": [{"backbone": str(tiny), "method": method} for method in ("zero-shot", "lora", "full")],
+        "arms": [{"model": str(tiny), "method": method} for method in ("zero-shot", "lora", "full")],
     }
     return parse(ExperimentSpec, {**content, **changed}, "The experiment")
 
