@@ -2,7 +2,7 @@
 
     python benchmarks/learning_rates.py FOLDER OUT.json
 
-Writes, for every backbone and method, the rates with the fall of the validation loss from step 0 to the kept step.
+Writes, for every model and method, the rates with the fall of the validation loss from step 0 to the kept step.
 """
 
 import sys
@@ -14,7 +14,7 @@ from loracast.files import read_json, write_json
 
 
 def falls(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Backbone, method and rate to the fall of the validation loss and the step that was kept."""
+    """Model, method and rate to the fall of the validation loss and the step that was kept."""
     found: dict[str, dict[str, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
     for file in sorted(folder.glob("runs/*/result.json")):
         result = read_json(file)
@@ -22,8 +22,8 @@ def falls(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
         if rate is not None:
             losses = [entry["loss"] for entry in read_json(file.with_name("learning.json"))["validation"]]
             told = {"fall": losses[0] - min(losses), "best_step": result["best_step"], "seed": result["seed"]}
-            found[result["backbone"]][result["method"]][f"{rate:g}"] = told
-    return {backbone: dict(methods) for backbone, methods in found.items()}
+            found[result["model"]][result["method"]][f"{rate:g}"] = told
+    return {model: dict(methods) for model, methods in found.items()}
 
 
 if __name__ == "__main__":

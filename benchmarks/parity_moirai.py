@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from loracast.models.nets.likelihood import log_density, training_loss, variate_scores
-from loracast.models.nets.mixture import Mixture
+from loracast.models.nets.mixture import Mixture, log_density, training_loss, variate_scores
 from loracast.models.nets.moirai import MoiraiConfig, MoiraiNet
 from loracast.models.nets.packing import Series, pack
 

@@ -14,12 +14,12 @@ import torch
 from timing import median_seconds
 
 from loracast.models import lag_llama, moirai
-from loracast.models.base import Backbone, Rows
+from loracast.models.base import Backbone
 from loracast.models.nets.lag_llama import LagLlama
 from loracast.models.nets.moirai import MoiraiNet
 from loracast.models.registry import skeleton
 from loracast.training import cost as costs
-from loracast.types import LEVELS
+from loracast.types import LEVELS, Rows
 
 
 def seconds(backbone: Backbone, windows: int, context: int, repeats: int) -> float:

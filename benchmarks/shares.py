@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from loracast.models import moirai
-from loracast.models.base import Backbone, Rows
-from loracast.models.nets import lag_llama_window
+from loracast.models.base import Backbone
+from loracast.models.nets import lag_llama_paths, packing
 from loracast.models.registry import load_backbone
-from loracast.spec import ArmSpec
-from loracast.study.bench.series import synthetic_windows
-from loracast.training import _Windows
+from loracast.study.bench.settings import synthetic_windows
 from loracast.training import cost as costs
-from loracast.tuning.methods import attach
+from loracast.training.task import Examples
+from loracast.tuning.attach import attach
+from loracast.tuning.methods import LoRA
+from loracast.types import Rows
 
 PARTS = ("windows", "inputs", "forward", "backward", "optimizer")
 WARM_UP = 5
@@ -63,10 +63,10 @@ def watch(backbone: Backbone, clock: Clock) -> None:
     if backbone.card.family == "chronos-t5":
         clock.around(family._pipeline.tokenizer, "context_input_transform", "_input_transform")
     elif backbone.card.family == "moirai":
-        clock.around(moirai, "pack")
+        clock.around(packing, "pack")
         clock.around(family, "_arranged")
     elif backbone.card.family == "lag-llama":
-        clock.around(lag_llama_window, "lagged", "features", "rotation")
+        clock.around(lag_llama_paths, "lagged", "features", "rotation")
         clock.around(family, "_window")
     else:
         raise SystemExit(f"No clocks for the family {backbone.card.family}.")
@@ -76,9 +76,9 @@ def shares(name: str, steps: int, batch_size: int = 32) -> dict[str, float]:
     """Median milliseconds of a step, and the share of each part in it."""
     backbone, clock = load_backbone(name), Clock()
     torch.manual_seed(0)
-    attached = attach(backbone, ArmSpec(backbone=name, method="lora", rank=2))
+    attached = attach(backbone, LoRA(rank=2))
     watch(backbone, clock)
-    examples = _Windows(synthetic_windows((steps + WARM_UP) * batch_size, 72, 36))
+    examples = Examples(synthetic_windows((steps + WARM_UP) * batch_size, 72, 36))
     optimizer = torch.optim.AdamW(attached.trainable.values(), lr=1e-3)
     backbone.net.train()
     loader = iter(DataLoader(examples, batch_size=batch_size, collate_fn=examples.together))

@@ -17,16 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from loracast.data.readers.mimic3 import read_mimic3
-from loracast.data.simulator.cohort import simulate
+from loracast.data.readers.mimic3 import Mimic3Reader
+from loracast.data.simulator import simulate
 from loracast.files import read_json, write_json
 from loracast.training import cost as costs
 
 
 def experiment(name: str, table: Path, arguments: argparse.Namespace, ranks: list[int]) -> str:
     """The TOML of zero-shot and these ranks."""
-    arms = [f'[[arms]]\nbackbone = "{arguments.backbone}"\nmethod = "zero-shot"']
-    arms += [f'[[arms]]\nbackbone = "{arguments.backbone}"\nmethod = "lora"\nrank = {rank}' for rank in ranks]
+    arms = [f'[[arms]]\nmodel = "{arguments.backbone}"\nmethod = "zero-shot"']
+    arms += [f'[[arms]]\nmodel = "{arguments.backbone}"\nmethod = "lora"\nrank = {rank}' for rank in ranks]
     head = [
         f'name = "{name}"',
         "seeds = [0]",
@@ -50,8 +50,8 @@ def timed(name: str, work: Path, table: Path, arguments: argparse.Namespace, ran
     )
     seconds = time.monotonic() - start
     results = [read_json(found) for found in sorted((out / "runs").glob("*/result.json"))]
-    train = sum(result["train_seconds"] for result in results)
-    forecast = sum(result["forecast_seconds"] for result in results)
+    train = sum(result["costs"]["train_seconds"] for result in results)
+    forecast = sum(result["costs"]["forecast_seconds"] for result in results)
     spent = processor_seconds() - spent
     return {
         "seconds": seconds,
@@ -86,7 +86,7 @@ def main() -> None:
         table = arguments.table
         if table is None:
             table = work / "vitals.parquet"
-            read_mimic3(simulate(work / "tables", patients=arguments.patients), table, grid="5min")
+            Mimic3Reader(path=simulate(work / "tables", patients=arguments.patients), grid="5min").read(table)
         together = timed("together", work, table, arguments, ranks)
         apart = [timed(f"rank-{rank}", work, table, arguments, [rank]) for rank in ranks]
     alone = {part: sum(one[part] for one in apart) for part in together}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from timing import median_seconds
 
-from loracast.data.readers.mimic3 import read_mimic3
-from loracast.data.simulator.cohort import simulate
+from loracast.data.readers.mimic3 import Mimic3Reader
+from loracast.data.simulator import simulate
 from loracast.data.split import split_patients
 from loracast.data.table import open_table, patients_of
 from loracast.data.windows import cut_windows, open_windows
@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         tables = simulate(work / "tables", patients=arguments.patients)
-        read_mimic3(tables, work / "v.parquet", grid="5min")
+        Mimic3Reader(path=tables, grid="5min").read(work / "v.parquet")
         table = open_table(work / "v.parquet")
         sides = split_patients(patients_of(table), SplitSpec())
         seconds = median_seconds(lambda: cut_windows(table, sides, WindowSpec(), work / "windows"), arguments.repeats)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loracast.data.readers.cinc2019 import read_cinc2019
+from loracast.data.readers.cinc2019 import Cinc2019Reader
+from loracast.data.readers.table import TableReader
 from loracast.data.split import SIDES, split_patients
-from loracast.data.table import open_table, patients_of, write_table
+from loracast.data.table import open_table, patients_of
 from loracast.data.windows import WindowSet, cut_windows
 from loracast.models.registry import load_backbone
 from loracast.spec import ForecastSpec, SplitSpec, WindowSpec
@@ -52,18 +53,15 @@ def main() -> None:
     measured = read_measured(arguments.folder)
     with tempfile.TemporaryDirectory() as work:
         cgm, cinc = Path(work) / "cgm.parquet", Path(work) / "cinc.parquet"
-        write_table(
-            arguments.data / "shanghai-cgm" / "cgm_long.csv.gz",
-            cgm,
+        TableReader(
+            path=arguments.data / "shanghai-cgm" / "cgm_long.csv.gz",
             grid="15min",
-            patient="patient",
             stay="record",
-            time="time",
             value="cgm_mgdl",
             signal="glucose",
-        )
+        ).read(cgm)
         archive = next((arguments.data / "cinc2019").glob("*.tar.xz"))
-        read_cinc2019(archive, cinc, signals=("heart_rate",))
+        Cinc2019Reader(path=archive, signals=("heart_rate",)).read(cinc)
         sources = {
             "shanghai-cgm": (cgm, WindowSpec(context=48, horizon=4)),
             "cinc2019": (cinc, WindowSpec(context=24, horizon=6)),

@@ -3,52 +3,76 @@
 python docs/make_tables.py
 """
 
-import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from loracast.report.compact import compact_markdown
-from loracast.report.ranks import rank_markdown, relation_markdown, threshold_markdown
-from loracast.report.tables import result_markdown
-from loracast.study.bench import bench_markdown
+from loracast.files import read_json
+from loracast.report.render import markdown, markdown_text
+from loracast.report.results import summary_in
+from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
+from loracast.report.tables import compact_table, plain_table
+from loracast.report.terminal import bench_table
+from loracast.study.bench.settings import read_bench
+from loracast.study.ranks.result import RELATION, SWEEP, RankSweep, Relation
+from loracast.study.summary import read_facts
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "study.md")
+BLOCK = re.compile(r"<!-- (\w+): (\S+)((?: \S+)*) -->\n.*?<!-- end -->", re.DOTALL)
 
 
-def sharing_markdown(found: dict[str, Any]) -> str:
+def sweep_in(folder: Path) -> RankSweep:
+    """The rank sweep of a results folder."""
+    return read_facts(RankSweep, folder / SWEEP)
+
+
+def ranks_markdown(folder: Path) -> str:
+    """The thresholds, the rule that gives them, and the error by rank."""
+    sweep = sweep_in(folder)
+    return f"{markdown(thresholds_table(sweep))}\n{markdown(ranks_table(sweep, title=''))}"
+
+
+def relation_markdown(folder: Path) -> str:
+    """Thresholds beside what the series are like; what each property is stands in a list below."""
+    table = relation_table(read_facts(Relation, folder / RELATION), correlations=False)
+    warning, *properties = table.notes
+    listed = "\n".join(f"- {markdown_text(told)}" for told in properties)
+    return f"{markdown(replace(table, notes=(warning,)))}\n{listed}"
+
+
+def sharing_markdown(folder: Path) -> str:
     """What `benchmarks/sharing.py` measured, as a sentence."""
+    found = read_json(folder / "sharing.json")
     asked, together, apart = found["settings"], found["together"]["seconds"], found["apart"]["seconds"]
     return (
         f"Zero-shot and ranks {asked['ranks']} of {asked['backbone']}, {asked['steps']} steps each: {together:.0f} s "
         f"in one experiment, {apart:.0f} s in {len(asked['ranks'].split(','))} (`python benchmarks/sharing.py`; "
         f"{found['hardware']['processor']}). Together is {found['ratio']:.2f} times as fast by wall time, "
-        f"{found['processor_ratio']:.2f} times by processor time.\n"
+        f"{found['processor_ratio']:.2f} times by processor time."
     )
 
 
-ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "study.md")
-BLOCK = re.compile(r"<!-- (\w+): (\S+)((?: \S+)*) -->\n.*?<!-- end -->", re.DOTALL)
-TABLES: dict[str, tuple[str, Callable[..., str]]] = {
-    "table": ("summary.json", result_markdown),
-    "compact": ("summary.json", lambda summary, *methods: compact_markdown(summary, methods or None)),
-    "ranks": ("sweep.json", rank_markdown),
-    "thresholds": ("sweep.json", threshold_markdown),
-    "relation": ("thresholds.json", relation_markdown),
-    "bench": ("bench.json", bench_markdown),
-    "sharing": ("sharing.json", sharing_markdown),
+TABLES: dict[str, Callable[..., str]] = {
+    "table": lambda folder: markdown(plain_table(summary_in(folder))),
+    "compact": lambda folder, *arms: markdown(compact_table(summary_in(folder), arms or None)),
+    "ranks": ranks_markdown,
+    "thresholds": lambda folder: markdown(thresholds_table(sweep_in(folder))),
+    "relation": relation_markdown,
+    "bench": lambda folder: markdown(bench_table(read_bench(folder / "bench.json"))),
+    "sharing": sharing_markdown,
 }
-"""Each kind of block with its file and what makes it; words behind the folder choose methods."""
+"""Each kind of block with what makes it of a folder; words behind the folder choose arms by name, method or kind."""
 
 
 def filled(text: str) -> str:
-    """The text with every table block made anew from the file that it names."""
+    """The text with every table block made anew from the folder that it names."""
 
     def block(match: re.Match[str]) -> str:
         kind, folder, words = match[1], match[2], match[3].split()
-        file, make = TABLES[kind]
-        content: dict[str, Any] = json.loads((ROOT / folder / file).read_text(encoding="utf-8"))
-        return f"<!-- {kind}: {' '.join([folder, *words])} -->\n{make(content, *words).strip()}\n<!-- end -->"
+        made = TABLES[kind](ROOT / folder, *words).strip()
+        return f"<!-- {kind}: {' '.join([folder, *words])} -->\n{made}\n<!-- end -->"
 
     return BLOCK.sub(block, text)
 
