@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from loracast.data.series import series_of
 
+from loracast.data.series import series_of
 from loracast.errors import AdapterError, BackboneError, ConfigError
 from loracast.spec import TrainSpec
 from loracast.study import steps
