@@ -14,7 +14,7 @@ from loracast.errors import BackboneError
 from loracast.models.base import Backbone
 from loracast.models.chronos2 import load
 from loracast.models.registry import Wanted, load_backbone, skeleton
-from loracast.tuning.adapter import base_digest, load_adapter, read_card, save_adapter
+from loracast.tuning.adapter import base_digest, load_adapter, save_adapter
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
 from loracast.tuning.method import quiet_peft
@@ -215,10 +215,9 @@ def test_an_adapter_keeps_its_context_and_stores_no_path(folder, tmp_path, metho
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    save_adapter(attached, arm, tmp_path / "adapter", base=base, facts={"context": 96, "horizon": 6})
+    save_adapter(attached, arm, tmp_path / "adapter", base=base)
     again = load_adapter(tmp_path / "adapter", backbone=str(wide))
     assert again.card.context == 96
-    assert read_card(tmp_path / "adapter")["context"] == 96
     trained = forecast(backbone, context)
     assert not torch.equal(trained, untouched)
     torch.testing.assert_close(forecast(again, context), trained)
@@ -234,7 +233,7 @@ def test_plain_peft_opens_the_adapter_on_the_network_that_the_library_loads(fold
     with torch.no_grad():
         for parameter in attached.trainable.values():
             parameter.add_(0.1)
-    save_adapter(attached, arm, tmp_path / "adapter", base="-", facts={})
+    save_adapter(attached, arm, tmp_path / "adapter", base="-")
     plain = Chronos2Pipeline.from_pretrained(str(folder), dtype=torch.float32).model
     with quiet_peft():
         opened = PeftModel.from_pretrained(plain, str(tmp_path / "adapter")).eval()

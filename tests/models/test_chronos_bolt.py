@@ -181,7 +181,7 @@ def test_training_lowers_the_loss_and_what_is_saved_forecasts_the_same(folder, t
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    save_adapter(attached, arm, tmp_path / "adapter", base=base, facts={})
+    save_adapter(attached, arm, tmp_path / "adapter", base=base)
     trained = forecast(backbone, context)
     assert not torch.equal(trained, untouched)
     again = load_adapter(tmp_path / "adapter", backbone=str(folder))
@@ -196,7 +196,7 @@ def test_plain_peft_opens_the_adapter_on_the_network_that_the_library_loads(fold
     with torch.no_grad():
         for parameter in attached.trainable.values():
             parameter.add_(0.1)
-    save_adapter(attached, arm, tmp_path / "adapter", base="-", facts={})
+    save_adapter(attached, arm, tmp_path / "adapter", base="-")
     plain = ChronosBoltPipeline.from_pretrained(str(folder), dtype=torch.float32).model
     with quiet_peft():
         opened = PeftModel.from_pretrained(plain, str(tmp_path / "adapter")).eval()

@@ -330,7 +330,7 @@ def test_fresh_lora_changes_nothing_and_what_it_learns_comes_back_through_peft(f
         step.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    save_adapter(attached, arm, tmp_path / "adapter", base=base, facts={})
+    save_adapter(attached, arm, tmp_path / "adapter", base=base)
     learnt = numbers(backbone, context)
     again = load_adapter(tmp_path / "adapter", backbone=str(folder))
     torch.testing.assert_close(numbers(again, context), learnt, rtol=1e-5, atol=1e-5)
@@ -346,7 +346,7 @@ def test_a_network_that_was_tuned_whole_is_saved_as_published_and_loads_again(fo
     with torch.no_grad():
         for parameter in attached.trainable.values():
             parameter.add_(0.01)
-    save_adapter(attached, arm, tmp_path / "tuned", base=base, facts={})
+    save_adapter(attached, arm, tmp_path / "tuned", base=base)
     assert set(weights_of(tmp_path / "tuned")) == set(weights_of(folder))
     again = load_adapter(tmp_path / "tuned", backbone=str(folder))
     torch.testing.assert_close(numbers(again, walk(2, 40)), numbers(backbone, walk(2, 40)), rtol=1e-5, atol=1e-5)

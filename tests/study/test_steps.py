@@ -16,7 +16,7 @@ from loracast.errors import AdapterError, BackboneError, ConfigError
 from loracast.spec import TrainSpec
 from loracast.study import steps
 from loracast.study.steps import adapt_table, evaluate_table, forecast_table
-from loracast.tuning import adapter as adapters
+from loracast.tuning.card import CARD, SeenWindow, TrainedCard, read_card
 from loracast.types import Table
 from tests.conftest import PATIENT, STAY, cohort, write_long
 from tests.models.tiny_ports import save_moirai
@@ -40,11 +40,11 @@ def adapter(vitals: Table, tiny: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def test_adapting_saves_one_folder_and_clears_up_behind_it(adapter):
     assert [path.name for path in adapter.parent.iterdir()] == ["adapter"]
-    card = adapters.read_card(adapter)
-    assert card["window"] == {"context": 24, "horizon": 6, "step_seconds": 3600, "joint": False}
-    assert card["signals"] == {"heart_rate": "1/min", "map": "mmHg"}
-    assert card["trainable_parameters"] == 24 * 2 * 32
-    assert card["validation_loss"] <= card["validation_loss_at_start"]
+    card = read_card(adapter, TrainedCard)
+    assert card.window == SeenWindow(context=24, horizon=6, step_seconds=3600, joint=False)
+    assert card.signals == {"heart_rate": "1/min", "map": "mmHg"}
+    assert card.trainable_parameters == 24 * 2 * 32
+    assert card.validation_loss <= card.validation_loss_at_start
 
 
 def test_no_file_of_an_adapter_names_a_patient(adapter):
@@ -111,7 +111,7 @@ def test_the_adapters_own_split_is_used_whatever_seed_is_given(vitals, tiny, ada
     settings = {"backbone": str(tiny), "forecasting": FEW, "progress": False}
     scored = [evaluate_table(vitals, adapters=[adapter], split_seed=seed, **settings) for seed in (0, 7)]
     assert scored[0].windows.split_fingerprint == scored[1].windows.split_fingerprint
-    assert adapters.read_card(adapter)["data"]["split_fingerprint"] == scored[0].windows.split_fingerprint
+    assert read_card(adapter, TrainedCard).data.split_fingerprint == scored[0].windows.split_fingerprint
 
 
 def test_adapters_of_different_splits_are_refused_together(vitals, tiny, adapter, tmp_path):
@@ -122,8 +122,8 @@ def test_adapters_of_different_splits_are_refused_together(vitals, tiny, adapter
 
 def test_a_split_that_could_test_a_trained_patient_is_refused(vitals, tiny, adapter):
     fewer = replace(vitals, signals=("map",))
-    card = adapters.read_card(adapter)
-    card["data"]["split_fingerprint"] = "another"
+    card = read_card(adapter, TrainedCard)
+    card = card.model_copy(update={"data": card.data.model_copy(update={"split_fingerprint": "another"})})
     windows = type("W", (), {"meta": {"table_fingerprint": fewer.fingerprint, "split_fingerprint": "one"}})()
     with pytest.raises(AdapterError, match="patients of its training could be tested"):
         steps._same_split({adapter: card}, windows)
@@ -154,8 +154,8 @@ def test_a_folder_that_is_called_like_a_release_may_be_given_as_the_base(vitals,
     base, copy = tmp_path / "chronos-t5-tiny", tmp_path / "adapter"
     shutil.copytree(tiny, base)
     shutil.copytree(adapter, copy)
-    card = json.loads((copy / adapters.CARD).read_text())
-    (copy / adapters.CARD).write_text(json.dumps({**card, "model": base.name}))
+    card = json.loads((copy / CARD).read_text())
+    (copy / CARD).write_text(json.dumps({**card, "model": base.name}))
     settings = {"adapter": copy, "backbone": str(base), "forecasting": FEW, "progress": False}
     assert forecast_table(vitals, tmp_path / "out.parquet", **settings) > 0
 
@@ -238,7 +238,7 @@ def test_signals_of_a_patient_are_adapted_to_and_forecast_jointly(vitals, tmp_pa
     arm, training = {"model": moirai, "method": "lora"}, {"steps": 2, "batch_size": 8, "evaluate_every": 1}
     window = {"context": 24, "horizon": 6, "stride": 6, "joint": True}
     card = adapt_table(vitals.path, tmp_path / "a", arm=arm, window=window, training=training, progress=False)
-    assert card["window"]["joint"] is True
+    assert card.window.joint is True
     asked = {"adapter": tmp_path / "a", "backbone": moirai, "progress": False}
     forecast_table(vitals.path, tmp_path / "joint.parquet", **asked)
     frame = pq.read_table(vitals.path).to_pandas()

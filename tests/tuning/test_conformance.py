@@ -258,7 +258,7 @@ def test_a_saved_adapter_forecasts_the_same_loaded_by_us_by_plain_peft_and_merge
 ) -> None:
     base, bare = base_digest(backbone), backbone.card
     arm = ArmSpec(model=str(folders[family]), method=method)
-    save_adapter(tuned(backbone, method, rate=3e-2), arm, tmp_path / "adapter", base=base, facts={})
+    save_adapter(tuned(backbone, method, rate=3e-2), arm, tmp_path / "adapter", base=base)
     context, future = series()
     expected = forecast(backbone, context)
     if method == "full":

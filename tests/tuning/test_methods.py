@@ -272,7 +272,7 @@ def test_a_method_of_another_package_is_listed_attached_trained_saved_and_loaded
     prove(load_backbone(str(tiny)), arm.method)
     found = moved(attached(tiny, arm.method))
     found.network.net.eval()
-    save_adapter(found, arm, tmp_path / "adapter", base=base_digest(load_backbone(str(tiny))), facts={})
+    save_adapter(found, arm, tmp_path / "adapter", base=base_digest(load_backbone(str(tiny))))
     loaded = load_adapter(tmp_path / "adapter", backbone=str(tiny))
     assert torch.equal(window_losses(loaded), window_losses(found.network))
 

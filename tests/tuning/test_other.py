@@ -68,7 +68,7 @@ def test_an_adapter_is_an_arm_that_is_saved_loaded_and_merged(folders, tmp_path,
             parameter.add_(0.01 * torch.randn_like(parameter))
     found.network.net.eval()
     expected = window_losses(found.network)
-    save_adapter(found, arm, tmp_path / "adapter", base=base, facts={})
+    save_adapter(found, arm, tmp_path / "adapter", base=base)
     loaded = load_adapter(tmp_path / "adapter", backbone=str(folders["moirai"]))
     torch.testing.assert_close(window_losses(loaded), expected)
     merged = merge_adapter(tmp_path / "adapter", tmp_path / "merged", backbone=str(folders["moirai"]))
@@ -83,7 +83,7 @@ def test_a_tuner_that_cannot_be_folded_into_the_weights_is_not_merged_wrongly(fo
     with torch.no_grad():
         for parameter in found.trainable.values():
             parameter.add_(0.1)
-    save_adapter(found, arm, tmp_path / "adapter", base=base, facts={})
+    save_adapter(found, arm, tmp_path / "adapter", base=base)
     with pytest.raises(AdapterError, match=r"(cannot fold 'peft:beft'|'peft:beft' forecasts otherwise).*as it is"):
         merge_adapter(tmp_path / "adapter", tmp_path / "merged", backbone=arm.model)
     assert not (tmp_path / "merged").exists()

@@ -98,7 +98,7 @@ def test_a_saved_adapter_keeps_what_the_kept_step_had(tiny, tmp_path):
             if "lora_E" in name:
                 parameter.fill_(0.5)
                 early[name] = parameter.detach().clone()
-    save_adapter(attached, ArmSpec(model=str(tiny), method="adalora"), tmp_path / "adapter", base=base, facts={})
+    save_adapter(attached, ArmSpec(model=str(tiny), method="adalora"), tmp_path / "adapter", base=base)
     fresh = load_backbone(str(tiny))
     with quiet_peft():
         PeftModel.from_pretrained(fresh.net, str(tmp_path / "adapter"))

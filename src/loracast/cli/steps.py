@@ -130,8 +130,8 @@ def adapt(
         say=say,
     )
     show(
-        f"Trained {card['trainable_parameters']:,} numbers; validation loss {card['validation_loss_at_start']:.4f} → "
-        f"{card['validation_loss']:.4f} (kept step {card['best_step']}). Adapter: {out}"
+        f"Trained {card.trainable_parameters:,} numbers; validation loss {card.validation_loss_at_start:.4f} → "
+        f"{card.validation_loss:.4f} (kept step {card.best_step}). Adapter: {out}"
     )
 
 

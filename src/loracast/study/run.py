@@ -30,6 +30,7 @@ from loracast.training.task import window_task
 from loracast.tuning.adapter import base_digest, save_adapter
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
+from loracast.tuning.card import SeenData, SeenWindow, Training
 from loracast.tuning.method import Attached
 from loracast.types import LEVELS
 
@@ -159,38 +160,36 @@ def _train(job: _Job, conduct: Conduct) -> _Trained:
             results=conduct.results,
         )
     write_json(folder / LEARNING, curve.as_json())
-    facts = adapter_facts(windows, train, curve, job.seed, job.spec.split)
+    facts = training_facts(windows, train, curve, job.seed, job.spec.split)
     saved = folder / ("network" if job.base is None else "adapter")
     if job.base is None:
         with written(saved) as temporary:
             temporary.mkdir(parents=True)
             attached.network.save(temporary)
     else:
-        save_adapter(attached, arm, saved, base=job.base, facts=facts)
-    return _Trained(curve, meter, facts["patients"]["train"], saved, whole)
+        save_adapter(attached, arm, saved, base=job.base, training=facts)
+    return _Trained(curve, meter, facts.patients["train"], saved, whole)
 
 
-def adapter_facts(windows: Windows, train: WindowSet, curve: Curve, seed: int, split: SplitSpec) -> dict[str, Any]:
+def training_facts(windows: Windows, train: WindowSet, curve: Curve, seed: int, split: SplitSpec) -> Training:
     """What an adapter's card says of the data and the training behind it.
 
     `train` are the windows that were learnt from, as they were seen; `split` says who may be tested.
     """
     meta = windows.meta
-    return {
-        "seed": seed,
-        "split": split.model_dump(mode="json"),
-        "window": {key: meta[key] for key in ("horizon", "step_seconds", "joint")} | {"context": train.context},
-        "signals": {name: meta["units"][name] for name in meta["signals"]},
-        "levels": list(LEVELS),
-        "data": {
-            key: meta[key] for key in ("source", "simulated", "licence", "table_fingerprint", "split_fingerprint")
-        },
-        "patients": windows.count_patients() | {"train": len(np.unique(train.patient))},
-        "best_step": curve.best_step,
-        "validation_loss": min(e["loss"] for e in curve.validation),
-        "validation_loss_at_start": curve.validation[0]["loss"],
-        "versions": cost.versions(),
-    }
+    return Training(
+        seed=seed,
+        split=split,
+        window=SeenWindow(context=train.context, **{key: meta[key] for key in ("horizon", "step_seconds", "joint")}),
+        signals={name: meta["units"][name] for name in meta["signals"]},
+        levels=list(LEVELS),
+        data=SeenData(**{key: meta[key] for key in SeenData.model_fields}),
+        patients=windows.count_patients() | {"train": len(np.unique(train.patient))},
+        best_step=curve.best_step,
+        validation_loss=min(e["loss"] for e in curve.validation),
+        validation_loss_at_start=curve.validation[0]["loss"],
+        versions=cost.versions(),
+    )
 
 
 def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool) -> None:

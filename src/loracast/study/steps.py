@@ -24,23 +24,22 @@ from loracast.models.naive import FLOOR
 from loracast.models.registry import is_listed, load_backbone, load_model
 from loracast.scoring.sums import Sums
 from loracast.spec import ForecastSpec, SplitSpec, TrainSpec, WindowSpec, parse
-from loracast.study.run import adapter_facts, facts_of
+from loracast.study.run import facts_of, training_facts
 from loracast.study.summarise import arm_summary, whole, with_best
 from loracast.study.summary import ArmFacts, Costs, Summary
 from loracast.training import distributed
 from loracast.training.fit import Say, fit
 from loracast.training.task import window_task
 from loracast.training.trackers import check_trackers
-from loracast.tuning.adapter import base_digest, load_adapter, read_card, save_adapter
+from loracast.tuning.adapter import base_digest, load_adapter, save_adapter
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
+from loracast.tuning.card import TrainedCard, read_card
 from loracast.tuning.methods import methods
 from loracast.types import LEVELS, Rows, Table
 
 Settings = Mapping[str, Any]
 logger = logging.getLogger(__name__)
-FACTS = ("seed", "split", "window", "signals", "data", "trainable_parameters", "best_step")
-"""What the card of an adapter must say for it to be used on a table."""
 
 
 def adapt_table(
@@ -55,7 +54,7 @@ def adapt_table(
     progress: bool = True,
     track: Sequence[str] = (),
     say: Say = logger.warning,
-) -> dict[str, Any]:
+) -> TrainedCard:
     """Adapt a backbone to a long table and save the adapter to `out`; returns its card.
 
     `arm`, `window` and `training` take the keys of `ArmSpec`, `WindowSpec` and `TrainSpec`. Patients are split by
@@ -102,10 +101,9 @@ def adapt_table(
     )
     with distributed.main_first():
         if distributed.is_main():
-            facts = adapter_facts(windows, train, curve, seed, split)
-            save_adapter(attached, spec, out, base=base, facts=facts)
+            save_adapter(attached, spec, out, base=base, training=training_facts(windows, train, curve, seed, split))
             shutil.rmtree(work)
-    return read_card(out)
+    return read_card(out, TrainedCard)
 
 
 def _prepared(
@@ -144,7 +142,7 @@ def forecast_table(
     if adapter is None:
         model: Model = load_backbone(backbone)
     else:
-        card = read_card(Path(adapter), facts=FACTS)
+        card = read_card(Path(adapter), TrainedCard)
         spec = _fits_adapter(spec, card, table)
         model = load_adapter(Path(adapter), backbone=_base_of(card, backbone))
     spec = spec.resolved(table.step_seconds)
@@ -196,12 +194,12 @@ def evaluate_table(
     """
     opened = table if isinstance(table, Table) else open_table(table)
     settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
-    cards = {Path(folder): read_card(Path(folder), facts=FACTS) for folder in adapters}
+    cards = {Path(folder): read_card(Path(folder), TrainedCard) for folder in adapters}
     spec, split, revision = _window(window), parse(SplitSpec, {"seed": split_seed}, "The split"), None
     for card in _alike(cards):
-        spec, split = _fits_adapter(spec, card, opened), parse(SplitSpec, card["split"], "The adapter's split")
-        revision = card["revision"]
-        backbone = _base_of(card, backbone) or str(card["model"])
+        spec, split = _fits_adapter(spec, card, opened), card.split
+        revision = card.revision
+        backbone = _base_of(card, backbone) or card.model
     facts: list[ArmFacts] = []
     sums: dict[str, list[Sums]] = {}
     beside: list[dict[str, Any]] = []
@@ -226,10 +224,9 @@ def evaluate_table(
             adapted = load_adapter(folder, backbone=_base_of(card, backbone))
             alone = [*sums, *(path.name for path in cards)].count(folder.name) == 1
             label = folder.name if alone else str(folder) if str(folder) not in sums else f"adapter {folder}"
-            arm = parse(ArmSpec, card["arm"], "The adapter's card")
-            known = {"seeds": [card["seed"]], "best_step": [card["best_step"]]}
-            add(label, adapted, arm, trained=card["trainable_parameters"], **known)
-        foreign = {card["data"]["table_fingerprint"] for card in cards.values()} - {opened.fingerprint}
+            known = {"seeds": [card.seed], "best_step": [card.best_step]}
+            add(label, adapted, card.arm, trained=card.trainable_parameters, **known)
+        foreign = {card.data.table_fingerprint for card in cards.values()} - {opened.fingerprint}
         arms = [
             arm_summary(one, sums, _references(one, zero_shot.name), hardware=[], costs=Costs(), **known)
             for one, known in zip(facts, beside, strict=True)
@@ -258,29 +255,30 @@ def _claim_work(out: Path, work: Path, asked: dict[str, Any], *, resume: bool) -
     write_json(file, digest(asked))
 
 
-def _base_of(card: Mapping[str, Any], backbone: str) -> str | None:
+def _base_of(card: TrainedCard, backbone: str) -> str | None:
     """Where the caller says that an adapter's base is; None where the card's own name is enough.
 
     A folder is always used: it may be called like a released model, and be the only copy on this machine.
     """
     folder = not is_listed(backbone) and Path(backbone).exists()
-    return backbone if folder or not is_listed(card["model"]) else None
+    return backbone if folder or not is_listed(card.model) else None
 
 
-def _alike(cards: Mapping[Path, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _alike(cards: Mapping[Path, TrainedCard]) -> list[TrainedCard]:
     """The cards; raises AdapterError unless they can be scored on the same windows and against the same base."""
-    kinds = {digest([card[key] for key in ("base_sha256", "revision", "split", "window")]) for card in cards.values()}
+    same = {"base_sha256", "revision", "split", "window"}
+    kinds = {digest(card.model_dump(mode="json", include=same)) for card in cards.values()}
     if len(kinds) > 1:
         raise AdapterError("These adapters have different backbones, windows or patient splits. Score them one by one.")
     return list(cards.values())
 
 
-def _same_split(cards: Mapping[Path, Mapping[str, Any]], windows: Windows) -> None:
+def _same_split(cards: Mapping[Path, TrainedCard], windows: Windows) -> None:
     """Refuse to test on a patient of an adapter's training: on its own table, its own split must come out again."""
     for folder, card in cards.items():
-        known, found = card["data"], windows.meta
-        same_table = known["table_fingerprint"] == found["table_fingerprint"]
-        if same_table and known["split_fingerprint"] != found["split_fingerprint"]:
+        known, found = card.data, windows.meta
+        same_table = known.table_fingerprint == found["table_fingerprint"]
+        if same_table and known.split_fingerprint != found["split_fingerprint"]:
             raise AdapterError(
                 f"{folder.name} was trained on this table with other patients on the training side than its card's "
                 "split gives now, so patients of its training could be tested. Adapt again, or score another table."
@@ -291,21 +289,21 @@ def _window(settings: Settings | None) -> WindowSpec:
     return parse(WindowSpec, {k: v for k, v in (settings or {}).items() if v is not None}, "The window")
 
 
-def _fits_adapter(spec: WindowSpec, card: Mapping[str, Any], table: Table) -> WindowSpec:
+def _fits_adapter(spec: WindowSpec, card: TrainedCard, table: Table) -> WindowSpec:
     """The window with what the adapter's card adds; raises AdapterError where grid or signals are not its own."""
-    own = card["window"]
-    if own["step_seconds"] != table.step_seconds:
+    own = card.window
+    if own.step_seconds != table.step_seconds:
         raise AdapterError(
-            f"The adapter was trained on steps of {own['step_seconds']} s; {table.path.name} has steps of "
+            f"The adapter was trained on steps of {own.step_seconds} s; {table.path.name} has steps of "
             f"{table.step_seconds} s. Read the data again with the adapter's --grid."
         )
-    strange = sorted(set(table.signals) - set(card["signals"]))
+    strange = sorted(set(table.signals) - set(card.signals))
     if strange:
         raise AdapterError(
-            f"The adapter was trained on {', '.join(card['signals'])}; {table.path.name} also holds "
+            f"The adapter was trained on {', '.join(card.signals)}; {table.path.name} also holds "
             f"{', '.join(strange)}. Read the table with the adapter's signals only, or adapt to these too."
         )
-    filled = {key: getattr(spec, key) or own.get(key, False) for key in ("context", "horizon", "joint")}
+    filled = {key: getattr(spec, key) or getattr(own, key) for key in ("context", "horizon", "joint")}
     return spec.model_copy(update=filled)
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -26,16 +25,13 @@ from loracast.errors import AdapterError
 from loracast.files import read_json, write_json, written
 from loracast.models.base import Backbone, Network
 from loracast.models.registry import backbones, is_listed, load_backbone
-from loracast.spec import parse
 from loracast.tuning.arm import ArmSpec
+from loracast.tuning.card import CARD, FORMAT, Card, Training, read_card
 from loracast.tuning.method import Attached, Method, PeftMethod, quiet_peft
 from loracast.tuning.sites import modules_at, with_own_weights
 from loracast.types import Rows
 
-CARD = "loracast.json"
 TRAINED = "trained.safetensors"
-FORMAT = 2
-_NEEDED = ("format", "model", "revision", "base_sha256", "arm")
 
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -53,25 +49,26 @@ def base_digest(model: Network) -> str:
     return tensor_digest(dict(model.net.named_parameters()))
 
 
-def save_adapter(attached: Attached, arm: ArmSpec, folder: Path, *, base: str, facts: Mapping[str, Any]) -> None:
+def save_adapter(
+    attached: Attached, arm: ArmSpec, folder: Path, *, base: str, training: Training | None = None
+) -> None:
     """Save what was trained to `folder`, whole or not at all.
 
-    `base` is `base_digest` of the model as it was loaded, `facts` what the card adds: window, signals, data licence
-    and fingerprint, scores.
+    `base` is `base_digest` of the model as it was loaded, `training` what the card adds where it was trained on data.
     """
-    card = attached.model.card
-    content = {
-        "format": FORMAT,
-        "model": card.name,
-        "family": card.family,
-        "revision": card.revision,
-        "base_sha256": base,
-        "base_licence": card.licence,
+    known = attached.model.card
+    card = Card(
+        format=FORMAT,
+        model=known.name,
+        family=known.family,
+        revision=known.revision,
+        base_sha256=base,
+        base_licence=known.licence,
         # A folder's name without its path, which tells of this machine and means nothing on another.
-        "arm": arm.as_json() | {"model": card.name},
-        "trainable_parameters": attached.trainable_parameters,
-        **facts,
-    }
+        arm=arm.model_copy(update={"model": known.name}),
+        trainable_parameters=attached.trainable_parameters,
+    )
+    content = card.model_dump(mode="json") | (training.model_dump(mode="json") if training else {})
     with written(folder) as temporary:
         temporary.mkdir(parents=True)
         if attached.is_whole:
@@ -116,11 +113,11 @@ def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None =
     """
     base, wrapper = _loaded(Path(folder), backbone)
     if wrapper is not None:
-        _fold(base, wrapper, str(read_card(Path(folder))["arm"]["method"]))
+        _fold(base, wrapper, read_card(Path(folder), Card).arm.method.name)
     with written(Path(out)) as temporary:
         temporary.mkdir(parents=True)
         _save_whole(base, temporary, "with an adapter of loracast folded into its weights")
-        write_json(temporary / CARD, {**read_card(Path(folder)), "merged": True})
+        write_json(temporary / CARD, {**read_json(Path(folder) / CARD), "merged": True})
     return Path(out)
 
 
@@ -146,25 +143,6 @@ def _fold(base: Backbone, wrapper: PeftModel, method: str) -> None:
         )
 
 
-def read_card(folder: Path, *, facts: Sequence[str] = ()) -> dict[str, Any]:
-    """The card of an adapter; raises AdapterError where `folder` holds none, or one without the `facts` asked for."""
-    if not (folder / CARD).is_file():
-        raise AdapterError(
-            f"{folder} holds no adapter: {CARD} is missing. `loracast adapt` and `loracast run` write them."
-        )
-    try:
-        card: dict[str, Any] = read_json(folder / CARD)
-    except ValueError as error:
-        raise AdapterError(f"{folder / CARD} is not JSON ({error}). Copy the adapter again, or adapt anew.") from error
-    found = card.get("format") if isinstance(card, dict) else None
-    lacks = [key for key in (*_NEEDED, *facts) if not isinstance(card, dict) or key not in card]
-    if lacks or found != FORMAT:
-        other = found is not None and found != FORMAT
-        fault = f"has format {found}, which is not {FORMAT}" if other else f"lacks {', '.join(lacks)}"
-        raise AdapterError(f"{folder / CARD} {fault}: it is of another version of loracast, or damaged. Adapt anew.")
-    return card
-
-
 def load_adapter(folder: Path | str, *, backbone: str | None = None) -> Backbone:
     """Load the backbone that an adapter belongs to, with the adapter on it, ready to forecast.
 
@@ -177,23 +155,23 @@ def load_adapter(folder: Path | str, *, backbone: str | None = None) -> Backbone
 
 def _loaded(folder: Path, backbone: str | None) -> tuple[Backbone, PeftModel | None]:
     """The backbone with the adapter on it, and PEFT's wrapper where there is one."""
-    card = read_card(folder)
-    if card.get("merged"):
+    card = read_card(folder, Card)
+    if card.merged:
         return load_backbone(str(folder)), None
-    name = backbone or str(card["model"])
+    name = backbone or card.model
     if backbone is None and not is_listed(name) and not Path(name).is_dir():
         raise AdapterError(
             f"The adapter {folder.name} was trained on {name}, a folder that does not come with loracast. Say where it "
             "is (backbone=..., --backbone)."
         )
-    base = load_backbone(name, revision=card["revision"] if is_listed(name) else None)
+    base = load_backbone(name, revision=card.revision if is_listed(name) else None)
     found = base_digest(base)
-    if found != card["base_sha256"]:
+    if found != card.base_sha256:
         raise AdapterError(
-            f"The adapter {folder.name} was trained on {card['model']} (weights {card['base_sha256'][:12]}…), but "
+            f"The adapter {folder.name} was trained on {card.model} (weights {card.base_sha256[:12]}…), but "
             f"{name} holds other weights ({found[:12]}…). Give the base it was trained on with --backbone."
         )
-    return base, put_back(base, folder, parse(ArmSpec, card["arm"], "The adapter's card").method)
+    return base, put_back(base, folder, card.arm.method)
 
 
 def put_back(base: Backbone, folder: Path, method: Method) -> PeftModel | None:

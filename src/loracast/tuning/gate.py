@@ -146,7 +146,7 @@ class _Trial:
             expected = window_losses(self.attached.network)
             folder = Path(place) / "adapter"
             arm = ArmSpec(model=self.base.card.name, method=self.method)
-            save_adapter(self.attached, arm, folder, base="", facts={})
+            save_adapter(self.attached, arm, folder, base="")
             fresh = _copied(self.base)
             torch.manual_seed(SEED + 1)  # what is drawn at the start must come from the folder, or from a fixed seed
             put_back(fresh, folder, self.method)

@@ -112,7 +112,7 @@ def _trained(attached: Attached, arm: ArmSpec, settings: Settings) -> tuple[dict
 
 def _saved_bytes(attached: Attached, arm: ArmSpec, base: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        adapter.save_adapter(attached, arm, Path(folder) / "adapter", base=base, facts={})
+        adapter.save_adapter(attached, arm, Path(folder) / "adapter", base=base)
         return costs.folder_bytes(Path(folder) / "adapter")
 
 
