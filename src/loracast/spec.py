@@ -121,7 +121,8 @@ def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:
 def _told(kind: type[Frozen], mistake: Any) -> str:
     """One mistake: its place, what is wrong, and what was given or which keys there are."""
     place = [str(part) for part in mistake["loc"]]
-    line = f"{'.'.join(place) or kind.__name__}: {mistake['msg'].removeprefix('Value error, ')}"
+    said = mistake["msg"].removeprefix("Value error, ")
+    line = f"{'.'.join(place)}: {said}" if place else said
     if mistake["type"] == "extra_forbidden":
         return f"{line}. Keys: {', '.join(_part(kind, place[:-1]).model_fields)}"
     scalar = isinstance(mistake["input"], str | int | float)

@@ -33,17 +33,17 @@ def test_hardware_and_versions_are_fit_for_json_and_name_no_host():
     assert {"loracast", "torch", "python"} <= set(costs.versions())
 
 
-def test_a_package_that_is_not_needed_is_told_only_where_it_is(monkeypatch):
-    monkeypatch.setattr(costs, "_OPTIONAL", ("numpy", "no-such-package"))
-    assert "numpy" in costs.versions()
-    assert "no-such-package" not in costs.versions()
+def test_the_package_of_a_family_is_told_only_where_it_is():
+    assert "pandas" not in costs.versions()
+    assert "pandas" in costs.versions(["pandas", "no-such-package"])
+    assert "no-such-package" not in costs.versions(["pandas", "no-such-package"])
 
 
 def test_a_block_is_measured_when_it_ends(tmp_path):
     with costs.metered(powercap=tmp_path) as cost:
         time.sleep(0.05)
         block = np.ones(16_000_000)
-    assert 0.05 <= cost.seconds < 5
+    assert cost.seconds >= 0.05
     assert cost.peak_memory_bytes >= block.nbytes
     assert (cost.energy_joules, cost.energy_counters) == (None, ())
 
