@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,3 +152,18 @@ def done(spec: ExperimentSpec, tmp_path_factory: pytest.TempPathFactory) -> Path
     run_experiment(spec, out, progress=False, say=lambda _: None)
     write_report(out)
     return out
+
+
+def bring(monkeypatch: pytest.MonkeyPatch, group: str, *found: object) -> None:
+    """Have a package that is not there bring what is given, by entry points; an exception is raised in its place."""
+
+    def entry(one: object) -> SimpleNamespace:
+        def load() -> object:
+            if isinstance(one, Exception):
+                raise one
+            return one
+
+        return SimpleNamespace(value="ward:Brought", dist=SimpleNamespace(name="loracast-ward"), load=load)
+
+    entries = [entry(one) for one in found]
+    monkeypatch.setattr("loracast.spec.entry_points", lambda group, asked=group: entries if group == asked else [])

@@ -1,6 +1,11 @@
-"""What a caller may ask for: windows, split, training, forecasts. Frozen and validated; mistakes are told in words."""
+"""What a caller may ask for: windows, split, training, forecasts. Frozen and validated; mistakes are told in words.
 
-from typing import Annotated, Any, Literal, TypeVar
+Also what may stand in the tables that are asked from: the models, methods and readers that other packages bring.
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -136,3 +141,30 @@ def _part(kind: type[Frozen], place: list[str]) -> type[Frozen]:
         if isinstance(inner, type) and issubclass(inner, Frozen):
             kind = inner
     return kind
+
+
+class Brought(NamedTuple):
+    """What the entry point of an installed package names, and what messages call it."""
+
+    found: Any
+    told: str
+
+    def refused(self, why: str) -> ConfigError:
+        """The error that says why it cannot be used."""
+        return ConfigError(f"{self.told} {why}. Mend the package, or uninstall it.")
+
+
+def brought(group: str, kind: str) -> Iterator[Brought]:
+    """What installed packages bring by entry points of `group`; `kind` is what messages call one, such as "reader".
+
+    Raises ConfigError for one that cannot be loaded.
+    """
+    for entry in entry_points(group=group):
+        one = Brought(
+            None, f"The {kind} {entry.value} of the package {entry.dist.name if entry.dist else entry.module}"
+        )
+        try:
+            found = entry.load()
+        except Exception as error:  # whatever a package of others does when it is imported
+            raise one.refused(f"cannot be loaded ({type(error).__name__}: {error})") from error
+        yield one._replace(found=found)

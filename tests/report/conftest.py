@@ -12,6 +12,7 @@ from loracast.scoring.facts import Checked, Difference, Excluded, Finding, Score
 from loracast.study.summary import (
     ArmFacts,
     ArmSummary,
+    Claim,
     Costs,
     DataFacts,
     Example,
@@ -259,9 +260,8 @@ def results_folder(folder: Path, summary: Summary | None = None) -> Path:
     summary = summary_of() if summary is None else summary
     write_facts(summary, folder / "summary.json")
     spec = {"windows": {"context": CONTEXT, "horizon": HORIZON}, "training": {"steps": 400, "rate": 0.001}}
-    write_json(
-        folder / "experiment.json", {"format": 3, "name": "sepsis-demo", "digest": "0f3a9c51e2b47d68", "spec": spec}
-    )
+    claim = Claim(name="sepsis-demo", digest="0f3a9c51e2b47d68", spec=spec, runs=[])
+    write_facts(claim, folder / "experiment.json")
     for arm in summary.arms:
         for seed in arm.seeds:
             write_run(folder, arm, seed)

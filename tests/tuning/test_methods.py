@@ -5,7 +5,6 @@ import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from loracast.errors import ConfigError, TrainingError
 from loracast.models.base import Sites
 from loracast.models.registry import load_backbone
 from loracast.spec import TrainSpec, parse
-from loracast.tuning import methods as module
 from loracast.tuning.adapter import base_digest, load_adapter, save_adapter, window_losses
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach, check_attached
@@ -42,6 +40,7 @@ from loracast.tuning.methods import (
     method_named,
     methods,
 )
+from tests.conftest import bring
 from tests.models.tiny_chronos import save_bolt
 
 ATTENTION = re.compile(r"(encoder|decoder)\.block\.\d\.layer\.\d\.(SelfAttention|EncDecAttention)\.[qkvo]\.lora_[AB]\.")
@@ -249,14 +248,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Install packages that bring the given objects as methods."""
 
     def install(*brought: Any) -> None:
-        def load(one: Any) -> Any:
-            if isinstance(one, Exception):
-                raise one
-            return one
-
-        dist = SimpleNamespace(name="other-package")
-        found = [SimpleNamespace(name="scale", dist=dist, load=lambda one=one: load(one)) for one in brought]
-        monkeypatch.setattr(module, "entry_points", lambda group: found if group == "loracast.methods" else [])
+        bring(monkeypatch, "loracast.methods", *brought)
         methods.cache_clear()
 
     yield install
@@ -280,14 +272,14 @@ def test_a_method_of_another_package_is_listed_attached_trained_saved_and_loaded
 @pytest.mark.parametrize(
     ("brought", "says"),
     [
-        (ImportError("no torchscale"), r"'scale' of other-package .* cannot be loaded \(no torchscale\). Mend or"),
+        (ImportError("no torchscale"), r"cannot be loaded \(ImportError: no torchscale\)\. Mend the package"),
         (nn.Linear, "is no subclass of loracast.tuning.method.Method"),
-        (type("Mine", (LoRA,), {"name": "lora"}), "calls its method 'lora', a name that there is"),
+        (type("Mine", (LoRA,), {"name": "lora"}), "is called 'lora', a name that is taken"),
     ],
 )
 def test_a_broken_method_of_another_package_is_refused_with_the_reason(installed, brought, says):
     installed(brought)
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=f"The method ward:Brought of the package loracast-ward {says}"):
         methods()
 
 

@@ -7,14 +7,14 @@ listing loads neither torch nor any of their libraries.
 
 import functools
 import importlib
-import importlib.metadata
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
-from loracast.errors import BackboneError, ConfigError
+from loracast.errors import BackboneError
+from loracast.spec import brought
 from loracast.types import Kind
 
 if TYPE_CHECKING:
@@ -98,34 +98,17 @@ def families() -> dict[str, Family]:
     own = [importlib.import_module(f"loracast.models.{file}").FAMILY for file in _FILES]
     found: dict[str, Family] = {family.name: family for family in own}
     taken = {name for family in own for name in family.releases}
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        family = _brought(entry)
+    for one in brought(GROUP, "family of models"):
+        family = one.found
+        if not isinstance(family, Family):
+            raise one.refused(f"is {family!r}, no Family of loracast.models.registry")
+        if family.kind not in get_args(Kind):
+            raise one.refused(f"is of kind {family.kind!r}, none of {', '.join(get_args(Kind))}")
         for clash in [family.name] if family.name in found else sorted(taken & set(family.releases)):
-            raise _refused(entry, f"the name {clash!r} is taken")
+            raise one.refused(f"brings the name {clash!r}, which is taken")
         found[family.name] = family
         taken |= set(family.releases)
     return found
-
-
-def _brought(entry: importlib.metadata.EntryPoint) -> Family:
-    """The family that an entry point names."""
-    try:
-        family = entry.load()
-    except Exception as error:  # whatever a package of others does when it is imported
-        raise _refused(entry, f"it cannot be loaded ({type(error).__name__}: {error})") from error
-    if not isinstance(family, Family):
-        raise _refused(entry, f"it is {family!r}, no Family of loracast.models.registry")
-    if family.kind not in get_args(Kind):
-        raise _refused(entry, f"its kind is {family.kind!r}, none of {', '.join(get_args(Kind))}")
-    return family
-
-
-def _refused(entry: importlib.metadata.EntryPoint, why: str) -> ConfigError:
-    package = entry.dist.name if entry.dist is not None else "an installed package"
-    return ConfigError(
-        f"The family of models {entry.name!r} ({entry.value}) of {package} is refused: {why}. Mend the package, or "
-        "uninstall it."
-    )
 
 
 def models() -> dict[str, tuple[Family, Release]]:

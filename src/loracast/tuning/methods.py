@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 import re
 from functools import cache
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from loracast.errors import ConfigError, TrainingError
-from loracast.spec import TrainSpec
+from loracast.spec import TrainSpec, brought
 from loracast.tuning.method import Method, PeftMethod, sides_of
 from loracast.tuning.other import PREFIX, other_peft
 from loracast.tuning.sites import modules_at, pattern_of, with_own_weights
@@ -358,16 +357,12 @@ def methods() -> dict[str, type[Method]]:
     Raises ConfigError for an entry point that cannot be loaded, is no method, or takes a name that there is.
     """
     found: dict[str, type[Method]] = {kind.name: kind for kind in BUILT_IN}
-    for entry in entry_points(group=GROUP):
-        where = f"The entry point {entry.name!r} of {entry.dist.name if entry.dist else 'a package'} ({GROUP})"
-        try:
-            kind = entry.load()
-        except Exception as error:
-            raise ConfigError(f"{where} cannot be loaded ({error}). Mend or uninstall that package.") from error
+    for one in brought(GROUP, "method"):
+        kind = one.found
         if not (isinstance(kind, type) and issubclass(kind, Method)):
-            raise ConfigError(f"{where} is no subclass of loracast.tuning.method.Method. Mend that package.")
+            raise one.refused("is no subclass of loracast.tuning.method.Method")
         if kind.name in found:
-            raise ConfigError(f"{where} calls its method {kind.name!r}, a name that there is. Rename it there.")
+            raise one.refused(f"is called {kind.name!r}, a name that is taken")
         found[kind.name] = kind
     return found
 

@@ -17,6 +17,7 @@ from loracast.data.readers.table import TableReader, write_table
 from loracast.errors import ConfigError, DataError
 from loracast.spec import Frozen, parse
 from loracast.types import Table
+from tests.conftest import bring
 
 PAGE = Path(__file__).parents[3] / "docs" / "data.md"
 every_reader = pytest.mark.parametrize("name", readers())
@@ -42,29 +43,10 @@ class WardReader(Reader):
         )
 
 
-class Entry:
-    """An entry point of a package that is not installed."""
-
-    def __init__(self, found: object) -> None:
-        self.found, self.value, self.module = found, "ward:Reader", "ward"
-        self.dist = type("Package", (), {"name": "loracast-ward"})
-
-    def load(self) -> object:
-        if isinstance(self.found, Exception):
-            raise self.found
-        return self.found
-
-
 @pytest.fixture
 def installed(monkeypatch):
     """Bring a reader by an entry point."""
-
-    def install(found: object) -> None:
-        monkeypatch.setattr(
-            "loracast.data.readers.entry_points", lambda group: [Entry(found)] if group == GROUP else []
-        )
-
-    return install
+    return lambda found: bring(monkeypatch, GROUP, found)
 
 
 class Asked(Frozen):
@@ -197,7 +179,7 @@ class Unfinished(Reader):
 )
 def test_an_entry_point_that_brings_no_reader_is_refused_with_its_package(installed, found, says):
     installed(found)
-    with pytest.raises(ConfigError, match=f"The reader ward:Reader of the package loracast-ward {says}"):
+    with pytest.raises(ConfigError, match=f"The reader ward:Brought of the package loracast-ward {says}"):
         reader_of({"source": "simulate"})
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
@@ -16,7 +15,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from loracast.errors import ConfigError
-from loracast.spec import Frozen, parse
+from loracast.spec import Frozen, brought, parse
 
 if TYPE_CHECKING:
     from loracast.data.attrition import Attrition
@@ -101,38 +100,20 @@ def readers() -> dict[str, type[Reader]]:
 
     built_in: tuple[type[Reader], ...] = (Mimic3Reader, Cinc2019Reader, TableReader, SimulatedReader)
     found = {kind.source_name(): kind for kind in built_in}
-    for entry in entry_points(group=GROUP):
-        kind = _loaded(entry)
+    for one in brought(GROUP, "reader"):
+        kind = one.found
+        if not isinstance(kind, type) or not issubclass(kind, Reader):
+            raise one.refused("is no class that inherits from loracast.data.readers.Reader")
+        lacks = [name for name in ("summary", "example") if not isinstance(getattr(kind, name, None), str)]
+        if not isinstance(kind.model_fields["source"].default, str):
+            lacks.append("source")
+        if lacks or kind.__abstractmethods__:
+            raise one.refused(f"lacks {', '.join([*lacks, *sorted(kind.__abstractmethods__)])}")
         name = kind.source_name()
         if name in found:
-            raise ConfigError(
-                f"{_told(entry)} reads source {name!r}, which {found[name].__module__} reads already. Uninstall one of "
-                "them, or give the reader another source."
-            )
+            raise one.refused(f"reads source {name!r}, which {found[name].__module__} reads already")
         found[name] = kind
     return found
-
-
-def _loaded(entry: EntryPoint) -> type[Reader]:
-    try:
-        kind = entry.load()
-    except Exception as error:  # whatever a stranger's module raises when it is imported
-        raise ConfigError(
-            f"{_told(entry)} cannot be loaded ({type(error).__name__}: {error}). Update or uninstall the package."
-        ) from error
-    if not isinstance(kind, type) or not issubclass(kind, Reader):
-        raise ConfigError(f"{_told(entry)} is no class that inherits from loracast.data.readers.Reader.")
-    lacks = [name for name in ("summary", "example") if not isinstance(getattr(kind, name, None), str)]
-    if not isinstance(kind.model_fields["source"].default, str):
-        lacks.append("source")
-    if lacks or kind.__abstractmethods__:
-        raise ConfigError(f"{_told(entry)} lacks {', '.join([*lacks, *sorted(kind.__abstractmethods__)])}.")
-    return kind
-
-
-def _told(entry: EntryPoint) -> str:
-    package = entry.dist.name if entry.dist else entry.module
-    return f"The reader {entry.value} of the package {package}"
 
 
 def reader_named(source: Any) -> type[Reader]:
