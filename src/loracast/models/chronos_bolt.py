@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.base import ModelCard, check_window, count_parameters
+from loracast.models.chronos_t5 import SITES as T5_SITES
 from loracast.models.chronos_t5 import is_chronos
 from loracast.models.registry import Family, Release, Wanted
 from loracast.types import Rows
@@ -23,14 +25,10 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
-SITES = Sites(
-    attention=r".*\.(SelfAttention|EncDecAttention)\.[qkvo]",
-    query_value=r".*\.(SelfAttention|EncDecAttention)\.[qv]",
-    key_value=r".*\.(SelfAttention|EncDecAttention)\.[kv]",
-    feed_forward=r".*\.DenseReluDense\.w[io]",
-    feed_forward_out=r".*\.DenseReluDense\.wo",
+# The T5 is that of Chronos-T5; what stands before and behind it is not.
+SITES = replace(
+    T5_SITES,
     embedding=r"input_patch_embedding\.(hidden|output|residual)_layer",
-    norm=r".*layer_norm",
     bias=r"(input|output)_patch_embedding\.(hidden|output|residual)_layer\.bias",
     head=r"output_patch_embedding\.(hidden|output|residual)_layer",
 )
