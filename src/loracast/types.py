@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,9 @@ LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Kind = Literal["naive", "statistical", "network", "pretrained"]
 """What a model is: a rule, a model fitted to each context alone, a network that is trained here from random numbers, or
 a pretrained one (a backbone)."""
+
+Say = Callable[[str], None]
+"""What tells the user a line."""
 
 
 @dataclass(frozen=True)

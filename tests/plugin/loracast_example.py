@@ -7,10 +7,11 @@ import numpy as np
 from pydantic import Field
 
 from loracast.data.attrition import Attrition
-from loracast.data.readers import Reader, Say, quiet
+from loracast.data.readers import Reader, quiet
 from loracast.models.base import Backbone, ModelCard
 from loracast.models.registry import Family, Release, Wanted
 from loracast.tuning.method import Method
+from loracast.types import Say
 
 
 class Drift:

@@ -7,7 +7,7 @@ reason to drop the row, or the number of reasons where there is none. The rest i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
 from loracast.data.workspace import one, quoted
 from loracast.errors import DataError
 from loracast.files import written
+from loracast.types import Say
 
 if TYPE_CHECKING:
     import duckdb
@@ -84,7 +85,7 @@ def grid_and_write(
     info: TableInfo,
     attrition: Attrition,
     reasons: Sequence[Reason],
-    show: Callable[[str], None],
+    show: Say,
 ) -> None:
     """Count the fates of `events`, merge duplicates, average into cells, and write the long table with its attrition.
 

@@ -25,14 +25,14 @@ from loracast.study.experiment import ExperimentSpec
 from loracast.study.summary import LEARNING, RESULT, Costs, RunResult, write_facts
 from loracast.training import cost
 from loracast.training.checkpoint import Curve
-from loracast.training.fit import Say, fit
+from loracast.training.fit import fit
 from loracast.training.task import window_task
 from loracast.tuning.adapter import base_digest, save_adapter
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
 from loracast.tuning.card import SeenData, SeenWindow, Training
 from loracast.tuning.method import Attached
-from loracast.types import LEVELS
+from loracast.types import LEVELS, Say
 
 CELLS = "cells.parquet"
 VALIDATION = "validation.parquet"

@@ -28,7 +28,7 @@ from loracast.study.run import facts_of, training_facts
 from loracast.study.summarise import arm_summary, whole, with_best
 from loracast.study.summary import ArmFacts, Costs, Summary
 from loracast.training import distributed
-from loracast.training.fit import Say, fit
+from loracast.training.fit import fit
 from loracast.training.task import window_task
 from loracast.training.trackers import check_trackers
 from loracast.tuning.adapter import base_digest, load_adapter, save_adapter
@@ -36,7 +36,7 @@ from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
 from loracast.tuning.card import TrainedCard, read_card
 from loracast.tuning.methods import methods
-from loracast.types import LEVELS, Rows, Table
+from loracast.types import LEVELS, Rows, Say, Table
 
 Settings = Mapping[str, Any]
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,9 +23,7 @@ from loracast.study.summary import EXPERIMENT, FAILED, SUMMARY, Failure, Missing
 from loracast.training import distributed
 from loracast.training.trackers import check_trackers
 from loracast.tuning.attach import check_attached
-from loracast.types import Table
-
-Say = Callable[[str], None]
+from loracast.types import Say, Table
 
 
 def run_experiment(

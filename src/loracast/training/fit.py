@@ -45,8 +45,8 @@ from loracast.training.task import Task
 from loracast.training.trackers import tracked
 from loracast.training.trainer import MicroTrainer
 from loracast.tuning.adapter import tensor_digest
+from loracast.types import Say
 
-Say = Callable[[str], None]
 HALVINGS = 3
 """How often the learning rate is halved in the course of all steps, where that is its decay."""
 logger = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ from loracast.errors import TrainingError
 from loracast.training import distributed
 from loracast.training.checkpoint import TRAINED, load, save
 from loracast.training.task import Batch, Task, examples_in, part_of, rows_in
+from loracast.types import Say
 
 
 class Loss(nn.Module):
@@ -58,9 +59,7 @@ class MicroTrainer(Trainer):
     process sends through the network at once.
     """
 
-    def __init__(
-        self, task: Task, rate: Callable[[int], float], micro_batch: int, say: Callable[[str], None], **settings: Any
-    ) -> None:
+    def __init__(self, task: Task, rate: Callable[[int], float], micro_batch: int, say: Say, **settings: Any) -> None:
         super().__init__(
             model=Loss(task),
             train_dataset=task.train,

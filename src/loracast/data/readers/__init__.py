@@ -7,7 +7,7 @@ Importing this, and the readers' files, loads neither DuckDB nor Arrow.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
@@ -16,17 +16,15 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from loracast.errors import ConfigError
 from loracast.spec import Frozen, brought, parse
+from loracast.types import Say, Table
 
 if TYPE_CHECKING:
     from loracast.data.attrition import Attrition
-    from loracast.types import Table
 
 GROUP = "loracast.readers"
 """The group of entry points by which a package brings readers of its own."""
 TABLE = "vitals.parquet"
 """What the long table that a reader has read is called in an experiment's folder."""
-
-Say = Callable[[str], None]
 
 
 def quiet(_: str) -> None:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from loracast.data.attrition import Attrition
 from loracast.data.cohort import Cohort, cohort_named
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, nothing_left, out_of_range
-from loracast.data.readers import Reader, Say, quiet
+from loracast.data.readers import Reader, quiet
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
 from loracast.data.workspace import columns_of, identifier, one, quoted, source_of, workspace
 from loracast.errors import DataError
 from loracast.spec import AtLeastZero
+from loracast.types import Say
 
 if TYPE_CHECKING:
     import duckdb

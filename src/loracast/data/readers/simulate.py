@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loracast.data.readers import Say, quiet
+from loracast.data.readers import quiet
 from loracast.data.readers.mimic3 import IcuStays, Mimic3Reader
 from loracast.files import read_json
 from loracast.spec import Seed
+from loracast.types import Say
 
 if TYPE_CHECKING:
     from loracast.data.attrition import Attrition

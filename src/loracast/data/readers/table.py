@@ -10,16 +10,15 @@ from pydantic import Field, model_validator
 
 from loracast.data.attrition import Attrition
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, out_of_range
-from loracast.data.readers import Reader, Say, quiet
+from loracast.data.readers import Reader, quiet
 from loracast.data.schema import TableInfo, unit_of
 from loracast.data.workspace import columns_of, identifier, one, quoted, source_of, workspace
 from loracast.errors import ConfigError, DataError
+from loracast.types import Say, Table
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
-
-    from loracast.types import Table
 
 
 class TableReader(Reader):

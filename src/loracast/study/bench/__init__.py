@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from loracast.study.bench.settings import FORMAT, Settings, read_bench
 from loracast.training import cost as costs
 from loracast.tuning.methods import method_named
 from loracast.tuning.methods import methods as all_methods
+from loracast.types import Say
 
 Key = tuple[str, str]
 """The names of a backbone and of a method."""
@@ -38,7 +39,7 @@ def bench(
     samples: int = 20,
     out: Path,
     resume: bool = False,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> dict[str, Any]:
     """Measure every method on every backbone, each in a process of its own, and write the result to `out` (JSON).
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from loracast.errors import ConfigError
+from loracast.types import Say
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,7 @@ Begin = Callable[[Task], None]
 """Told when a run begins (a cluster does not tell when)."""
 
 
-def carry_out(
-    plan: Plan, tasks: Sequence[Task], *, begin: Begin, progress: bool, say: Callable[[str], None]
-) -> Iterator[Outcome]:
+def carry_out(plan: Plan, tasks: Sequence[Task], *, begin: Begin, progress: bool, say: Say) -> Iterator[Outcome]:
     """Carry out `tasks` and give their outcomes as they end; each task has one.
 
     `progress` shows bars and `say` takes notes of runs in this process; others keep theirs to themselves.

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -27,6 +27,7 @@ from loracast.study.experiment import ExperimentSpec
 from loracast.study.run import Conduct, Shared
 from loracast.study.runs import Run, runs_of
 from loracast.study.summary import FAILED, Failure, write_facts
+from loracast.types import Say
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a fork of a process that has used torch's threads may hang
 
@@ -139,7 +140,7 @@ _LONGEST_WAIT = 20.0
 class Workshop:
     """Carries out runs one after the other, keeping windows and the frozen base between them."""
 
-    def __init__(self, *, progress: bool, say: Callable[[str], None] = print, alone: bool = True) -> None:
+    def __init__(self, *, progress: bool, say: Say = print, alone: bool = True) -> None:
         self._progress, self._say, self._alone = progress, say, alone
         self._shared = Shared()
         self._key: tuple[str, Path] | None = None

@@ -23,7 +23,7 @@ from loracast.study.ranks.result import ALL, RELATION, RankSweep, Relation
 from loracast.study.summary import write_facts
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.methods import method_named, methods
-from loracast.types import Table
+from loracast.types import Say, Table
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 ALPHA = 16.0
@@ -32,7 +32,6 @@ SHARES = (0.6, 0.2, 0.2)
 BESIDE = ("zero-shot", "full")
 """The methods that stand beside the ranks."""
 
-Say = Callable[[str], None]
 Settings = Mapping[str, Any]
 
 

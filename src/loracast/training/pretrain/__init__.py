@@ -1,10 +1,11 @@
 """Nano backbones, pretrained from nothing on synthetic series."""
 
-from collections.abc import Callable
 from pathlib import Path
 
+from loracast.types import Say
 
-def pretrain_backbone(recipe: str, out: Path, *, resume: bool = False, say: Callable[[str], None] = print) -> Path:
+
+def pretrain_backbone(recipe: str, out: Path, *, resume: bool = False, say: Say = print) -> Path:
     """Train by a recipe, score the result on held-out synthetic series, and write weights and model card to `out`.
 
     Raises ConfigError for an unknown recipe, and where `out` holds checkpoints and `resume` is not asked for.
