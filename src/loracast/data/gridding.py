@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from loracast.data.attrition import Attrition, write_attrition
 from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
-from loracast.data.workspace import one, quoted
+from loracast.data.workspace import one, parquet_source
 from loracast.errors import DataError
-from loracast.files import written
+from loracast.files import file_digest, plain_path, quoted, written
 from loracast.types import Say
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DAY_SECONDS = 86_400
 GRID_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": DAY_SECONDS}
 MOST_CELLS_PER_OBSERVED = 1000
+# The slash that parts the two is the only one after the stay, so that no two pairs make one name.
+SERIES = "stay || '/' || replace(replace(signal, '%', '%25'), '/', '%2F')"
 EMPTY_ADVICE = (
     "Loosen the cohort (--cohort all, --min-age, --min-hours), name other signals, or check the unit of the values."
 )
@@ -148,13 +150,13 @@ def _copy(con: duckdb.DuckDBPyConnection, path: Path, info: TableInfo) -> None:
             FROM (
                 SELECT *, unnest(range(cell, coalesce(next_cell, cell + {step}), {step})) AS time
                 FROM (
-                    SELECT *, stay || '/' || signal AS series,
+                    SELECT *, {SERIES} AS series,
                            lead(cell) OVER (PARTITION BY stay, signal ORDER BY cell) AS next_cell
                     FROM cells
                 )
             )
             ORDER BY series, time
-        ) TO {quoted(path)}
+        ) TO {quoted(plain_path(path))}
         (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{METADATA_KEY}: {quoted(info.as_json())}}})
         """
     )
@@ -192,13 +194,13 @@ def _count_table(con: duckdb.DuckDBPyConnection, attrition: Attrition, step: str
 
 def _described(con: duckdb.DuckDBPyConnection, path: Path, seconds: int) -> dict[str, object]:
     found = con.execute(
-        "SELECT signal, count(DISTINCT series), count(*), count(value) "
-        f"FROM read_parquet({quoted(path)}) GROUP BY signal"
+        f"SELECT signal, count(DISTINCT series), count(*), count(value) FROM {parquet_source(path)} GROUP BY signal"
     ).fetchall()
     each = {signal: {"series": series, "rows": n, "observed": seen} for signal, series, n, seen in found}
     total = {key: sum(counts[key] for counts in each.values()) for key in ("series", "rows", "observed")}
     return {
         "grid_seconds": seconds,
+        "sha256": file_digest(path),
         **total,
         "missing": total["rows"] - total["observed"],
         "signals": {name: each[name] for name in _in_order(set(each))},

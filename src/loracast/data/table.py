@@ -10,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ConfigDict, Field, ValidationError
 
+from loracast.data.attrition import attrition_path
 from loracast.data.schema import METADATA_KEY, SIGNALS, signal_named, signals_named, unit_of
-from loracast.data.workspace import quoted
+from loracast.data.workspace import connect, parquet, parquet_source, reading, refuse_twins
 from loracast.errors import DataError
-from loracast.files import file_digest
+from loracast.files import file_digest, quoted, read_json, regular
+from loracast.spec import Frozen
 from loracast.types import Table
 
 REWRITE = "Put it on a regular grid with loracast.write_table or `loracast data table`."
@@ -44,16 +46,19 @@ def open_table(path: Path | str) -> Table:
     """
     path = Path(path)
     info = _read_info(path)
-    with pq.ParquetFile(path) as file:
+    check = _Check(path, info.grid_seconds)
+    with parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         _refuse_schema(path, file.schema_arrow)
         if file.metadata.num_rows == 0:
             raise DataError(f"{path} holds no rows. Read the source again, and look at what was dropped.")
-        check = _Check(path, info.get("grid_seconds"))
         for batch in file.iter_batches(batch_size=131_072, columns=LONG_SCHEMA.names):
+            batch.validate(full=True)  # texts are UTF-8
             check.batch(batch)
     if check.step is None:
         raise DataError(f"{path} has no two rows in any series, so that its grid is unknown. {REWRITE}")
-    stated = dict(info.get("units", {}))
+    fingerprint = file_digest(path)
+    _refuse_changed(path, fingerprint)
+    stated = dict(info.units)
     signals = (*[name for name in SIGNALS if name in check.signals], *sorted(check.signals - set(SIGNALS)))
     for name in signals:
         unit_of(name, stated.get(name, None if name not in SIGNALS else SIGNALS[name].unit))
@@ -62,10 +67,10 @@ def open_table(path: Path | str) -> Table:
         step_seconds=check.step,
         signals=signals,
         units={name: signal_named(name, stated).unit for name in signals},
-        simulated=bool(info.get("simulated", False)),
-        source=str(info.get("source", "table")),
-        licence=str(info.get("licence", "not stated")),
-        fingerprint=file_digest(path),
+        simulated=info.simulated,
+        source=info.source,
+        licence=info.licence,
+        fingerprint=fingerprint,
     )
 
 
@@ -86,31 +91,57 @@ def with_signals(table: Table, signals: tuple[str, ...] | None) -> Table:
 def patients_of(table: Table) -> list[str]:
     """The patients that have a series of one of the table's signals, sorted."""
     names = ", ".join(quoted(name) for name in table.signals)
-    with duckdb.connect() as con:
-        found = con.execute(
-            f"SELECT DISTINCT patient FROM read_parquet({quoted(table.path)}) WHERE signal IN ({names}) ORDER BY ALL"
-        ).fetchall()
-    return [row[0] for row in found]
+    query = f"SELECT DISTINCT patient FROM {parquet_source(table.path)} WHERE signal IN ({names}) ORDER BY ALL"
+    with reading(table.path), connect() as con:
+        return [row[0] for row in con.execute(query).fetchall()]
 
 
-def _read_info(path: Path) -> dict[str, Any]:
-    """The metadata of a long table: empty where the file has none; raises DataError where it is not Parquet."""
-    try:
+class _Info(Frozen):
+    """What a long table says of itself; `TableInfo` as it may be found in a file of anybody's."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    source: str = "table"
+    simulated: bool = False
+    grid_seconds: int | None = Field(default=None, ge=1)
+    units: dict[str, str] = Field(default_factory=dict)
+    licence: str = "not stated"
+
+
+def _read_info(path: Path) -> _Info:
+    """The metadata of a long table, empty where the file has none; raises DataError where it is not Parquet."""
+    if not path.exists() and not path.is_symlink():
+        raise DataError(f"No such table: {path}. Write one with `loracast data ...`.")
+    regular(path)
+    with parquet(path):
         metadata = pq.read_schema(path).metadata or {}
-    except FileNotFoundError as error:
-        raise DataError(f"No such table: {path}. Write one with `loracast data ...`.") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file ({error}). Write it again.") from error
     raw = metadata.get(METADATA_KEY.encode())
     if raw is None:
-        return {}
+        return _Info()
+    again = "Write the table again."
     try:
-        info = json.loads(raw)
-    except ValueError as error:
-        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not JSON. Write the table again.") from error
-    if not isinstance(info, dict):
-        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not a JSON object. Write the table again.")
-    return info
+        return _Info.model_validate(json.loads(raw))
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise DataError(f"The metadata {METADATA_KEY!r} of {path}: {place}: {first['msg']}. {again}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not JSON. {again}") from error
+
+
+def _refuse_changed(path: Path, fingerprint: str) -> None:
+    """Raise DataError where the attrition beside a table is of another table: one of the two was changed or damaged."""
+    beside = attrition_path(path)
+    if not beside.is_file():
+        return
+    content = read_json(beside)
+    table = content.get("table") if isinstance(content, dict) else None
+    stated = table.get("sha256") if isinstance(table, dict) else None
+    if stated is not None and stated != fingerprint:
+        raise DataError(
+            f"{path} is not the table that {beside.name} was written with: one of them was changed or damaged. Read "
+            f"the source again; if the change is meant, move {beside.name} away."
+        )
 
 
 class _Check:
@@ -169,6 +200,7 @@ class _Check:
 
 
 def _refuse_schema(path: Path, schema: pa.Schema) -> None:
+    refuse_twins(str(path), schema.names)
     missing = [name for name in LONG_SCHEMA.names if name not in schema.names]
     if missing:
         raise DataError(

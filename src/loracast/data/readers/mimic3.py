@@ -16,8 +16,9 @@ from loracast.data.cohort import Cohort, cohort_named
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, nothing_left, out_of_range
 from loracast.data.readers import Reader, quiet
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
-from loracast.data.workspace import columns_of, identifier, one, quoted, source_of, workspace
+from loracast.data.workspace import columns_of, one, source_of, told_names, workspace
 from loracast.errors import DataError
+from loracast.files import identifier, quoted
 from loracast.spec import AtLeastZero
 from loracast.types import Say
 
@@ -183,7 +184,7 @@ def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path) -> None:
     missing = [name.upper() for name in wanted if name not in columns]
     if missing:
         raise DataError(
-            f"{path.name} has no column {', '.join(missing)}. It has: {', '.join(columns)}. "
+            f"{path.name} has no column {', '.join(missing)}. It has: {told_names(columns)}. "
             f"Give the original table {table} of MIMIC-III v1.4."
         )
     if "icd9_code" in wanted and columns["icd9_code"][1] != "VARCHAR":

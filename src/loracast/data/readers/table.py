@@ -12,13 +12,18 @@ from loracast.data.attrition import Attrition
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, out_of_range
 from loracast.data.readers import Reader, quiet
 from loracast.data.schema import TableInfo, unit_of
-from loracast.data.workspace import columns_of, identifier, one, quoted, source_of, workspace
+from loracast.data.workspace import arrow_of, columns_of, one, source_of, told_names, workspace
 from loracast.errors import ConfigError, DataError
+from loracast.files import identifier, quoted
 from loracast.types import Say, Table
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
+
+
+LAST_YEAR = 2999
+"""Dates are shifted into the future to hide them, but not so far."""
 
 
 class TableReader(Reader):
@@ -159,9 +164,7 @@ def _origin(con: duckdb.DuckDBPyConnection, frame: pd.DataFrame | str | Path) ->
     import pandas as pd
 
     if isinstance(frame, pd.DataFrame):
-        import pyarrow as pa
-
-        con.register("frame", pa.Table.from_pandas(frame, preserve_index=False))
+        con.register("frame", arrow_of(frame))
         origin = "frame"
     else:
         path = Path(frame)
@@ -174,7 +177,7 @@ def _origin(con: duckdb.DuckDBPyConnection, frame: pd.DataFrame | str | Path) ->
 def _refuse_columns(columns: Mapping[str, str], found: Mapping[str, str]) -> None:
     missing = [f"{name!r} ({role})" for role, name in columns.items() if name not in found]
     if missing:
-        raise DataError(f"No column {', '.join(missing)} in the table given. It has: {', '.join(found)}.")
+        raise DataError(f"No column {', '.join(missing)} in the table given. It has: {told_names(found)}.")
     kind = found[columns["time"]]
     if "TIME ZONE" in kind:
         raise DataError(
@@ -216,6 +219,8 @@ def _load(
         "patient IS NULL OR stay IS NULL": "have no patient or stay",
         "signal IS NULL": "have no signal",
         "time IS NULL": f"have a time in {columns['time']!r} that does not parse",
+        "NOT isfinite(time)": f"have an infinite time in {columns['time']!r}",
+        f"year(time) > {LAST_YEAR}": f"have a time in {columns['time']!r} after the year {LAST_YEAR}",
         "garbled": f"have text instead of a number in {columns['value']!r}",
         "isinf(value)": f"have an infinite value in {columns['value']!r}",
     }
@@ -223,9 +228,12 @@ def _load(
     if total == 0:
         raise DataError("The table given has no rows.")
     for condition, what in faults.items():
-        (count,) = one(con, f"SELECT count(*) FROM given WHERE {condition}")
+        count, first = one(con, f"SELECT count(*), min(rowid) FROM given WHERE {condition}")
         if count:
-            raise DataError(f"{count:,} of {total:,} rows {what}. Correct or remove them; none is guessed or skipped.")
+            raise DataError(
+                f"{count:,} of {total:,} rows {what}, the first of them row {first + 1:,} after the header. Correct or "
+                "remove them; none is guessed or skipped."
+            )
     shared = "SELECT stay FROM given GROUP BY stay HAVING count(DISTINCT patient) > 1"
     con.execute(f"UPDATE given SET stay = patient || '-' || stay WHERE EXISTS ({shared})")
 
