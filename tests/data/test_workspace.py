@@ -3,8 +3,9 @@ import errno
 import duckdb
 import pytest
 
-from loracast.data.workspace import csv_source, identifier, quoted, source_of, workspace
+from loracast.data.workspace import csv_source, source_of, workspace
 from loracast.errors import DataError
+from loracast.files import identifier, quoted
 
 
 def read(path):

@@ -116,8 +116,8 @@ def parquet(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, KeyError, OverflowError, UnicodeDecodeError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read as Parquet ({type(error).__name__}): it is another kind of file, cut short or "
-            "damaged. Write or download it again."
+            f"{path} is not a readable Parquet file ({type(error).__name__}): of another kind, cut short or damaged. Write "
+            "or download it again."
         ) from error
 
 
@@ -179,7 +179,7 @@ def _header(path: Path, delimiter: str, encoding: str) -> tuple[list[str], str]:
     except csv.Error as error:  # a name of 128 KiB
         raise DataError(f"{path} has a header that cannot be read. {_HEADER}") from error
     if not names:
-        raise DataError(f"{path} does not begin with a line of column names. {_HEADER}")
+        raise DataError(f"{path} does not begin with a line of different column names. {_HEADER}")
     others = [sign for sign in (",", ";", "\t", "|") if sign != delimiter and sign in names[0]]
     if len(names) == 1 and others:
         raise DataError(
@@ -206,8 +206,8 @@ def refuse_twins(what: str, names: Sequence[str]) -> None:
     twins = [name for name, small in zip(names, lower, strict=True) if lower.count(small) > 1]
     if twins:
         raise DataError(
-            f"{what} does not begin with a line of different column names, whatever their case: {told_names(twins)}. "
-            "Rename one of them."
+            f"{what} does not begin with a line of different column names, upper and lower case alike: "
+            f"{told_names(twins)}. Rename one of them."
         )
 
 
