@@ -116,8 +116,8 @@ def parquet(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, KeyError, OverflowError, UnicodeDecodeError, ValueError) as error:
         raise DataError(
-            f"{path} is not a readable Parquet file ({type(error).__name__}): of another kind, cut short or damaged. Write "
-            "or download it again."
+            f"{path} is not a readable Parquet file ({type(error).__name__}): of another kind, cut short or damaged. "
+            "Write or download it again."
         ) from error
 
 

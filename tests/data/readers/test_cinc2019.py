@@ -1,4 +1,5 @@
 import io
+import os
 import tarfile
 import zipfile
 from datetime import datetime, timedelta
@@ -36,7 +37,7 @@ def packed(tmp_path, kind, records=RECORDS):
         return tmp_path / "set"
     path = tmp_path / f"set.{kind}"
     if kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, text in records.items():
                 archive.writestr(f"training/{name}.psv", text)
         return path
@@ -63,7 +64,7 @@ def test_a_folder_and_archives_of_any_kind_are_read_alike(tmp_path, kind):
     }
     assert found["p000002/heart_rate", EPOCH + timedelta(hours=7)] == 80
     assert found["p000001/map", EPOCH + timedelta(hours=3)] is None
-    assert [step["patients"] for step in attrition["steps"][:2]] == [3, 2]
+    assert [step["patients"] for step in attrition["steps"][:4]] == [3, 3, 3, 2]
     assert sums_up(attrition)
     table = open_table(out)
     assert (table.source, table.step_seconds) == ("cinc2019", 3600)
@@ -82,7 +83,7 @@ def test_a_folder_of_archives_and_records_is_read_whole(tmp_path):
 def test_only_septic_patients_are_kept_where_asked(tmp_path):
     out, attrition = read(packed(tmp_path, "folder"), tmp_path, septic_only=True)
     assert {series for series, _ in cells(out)} == {"p000002/heart_rate", "p000002/map"}
-    assert attrition["steps"][1]["dropped_patients"] == 2
+    assert attrition["steps"][3]["dropped_patients"] == 2
 
 
 def test_nobody_left_is_refused_with_the_table_that_shows_why(tmp_path):
@@ -94,7 +95,7 @@ def test_nobody_left_is_refused_with_the_table_that_shows_why(tmp_path):
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ({"p1": "HR|MAP\n80|70\n"}, "p1.psv has no column ICULOS, SepsisLabel. It has: HR, MAP"),
+        ({"p1": "HR|MAP\n80|70\n"}, "File 1 of .*/set has no column ICULOS, SepsisLabel. It has: HR, MAP"),
         ({"p1": ""}, "It has: nothing"),
         ({"p1": record(13).replace("|75|", "|low|")}, "text for a number"),
         ({"p1": record(13) + "80|98\n"}, "a line that does not fit its header"),
@@ -111,7 +112,7 @@ def test_records_that_do_not_fit_are_refused_by_name(tmp_path, records, message)
 def test_two_files_of_one_name_are_refused(tmp_path):
     source = packed(tmp_path, "folder")
     (source / "p000001.psv").write_text(record(14))
-    with pytest.raises(DataError, match=r"two files named p000001.psv"):
+    with pytest.raises(DataError, match=r"File 4 of .*/set has the name of another"):
         read(source, tmp_path)
 
 
@@ -149,3 +150,98 @@ def test_hours_of_real_septic_patients_are_those_of_a_plain_count(tmp_path):
         hours += sum(0 < float(line.split("|")[0]) <= 300 for line in lines)
     assert attrition["steps"][-1]["rows"] == hours
     assert sums_up(attrition)
+
+
+def tar_of(path, *members, mode="w:gz"):
+    """An archive of members given as (name, text or a kind of link)."""
+    with tarfile.open(path, mode) as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                member.type, member.linkname = content, "training/p000001.psv"
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content.encode()))
+    return path
+
+
+def test_links_and_files_with_a_header_alone_are_counted(tmp_path):
+    links = [
+        (f"training/q{n}.psv", kind) for n, kind in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE))
+    ]
+    records = [(f"training/{name}.psv", text) for name, text in {**RECORDS, "p000009": HEADER + "\n"}.items()]
+    source = tar_of(tmp_path / "set.tar.gz", *records, *links)
+    _, attrition = read(source, tmp_path)
+    assert [(step["step"], step["patients"]) for step in attrition["steps"][:3]] == [
+        ("members named .psv", 7),
+        ("files, not links", 4),
+        ("patients with an hourly row", 3),
+    ]
+
+
+def test_a_link_to_nothing_and_a_pipe_in_a_folder_are_counted_and_never_opened(tmp_path):
+    source = packed(tmp_path, "folder")
+    (source / "p7.psv").symlink_to(tmp_path / "nowhere.psv")
+    os.mkfifo(source / "p8.psv")
+    _, attrition = read(source, tmp_path)
+    assert [step["patients"] for step in attrition["steps"][:2]] == [5, 3]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
+def test_an_archive_that_unpacks_to_more_than_any_such_data_is_refused_with_little_memory(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("loracast.data.readers.archive.MOST_AN_ARCHIVE", 2**22)
+    source = packed(tmp_path, kind, {f"p{n}": record(14) + "\n" * 900_000 for n in range(6)})
+    assert source.stat().st_size < 2**17
+    with pytest.raises(DataError, match=r"unpacks to more than"):
+        read(source, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_a_record_that_no_patient_has_is_refused_before_it_is_read_whole(tmp_path, kind):
+    source = packed(tmp_path, kind, {"p1": record(14) + "\n" * 2_000_000})
+    with pytest.raises(DataError, match=r"File 1 of .* more than 1 MiB"):
+        read(source, tmp_path)
+
+
+def test_a_zip_that_states_less_than_it_holds_is_refused(tmp_path):
+    source = packed(tmp_path, "zip", {"p1": record(14)})
+    with zipfile.ZipFile(source) as archive:
+        size = archive.infolist()[0].file_size
+    content = source.read_bytes()
+    source.write_bytes(content.replace(size.to_bytes(4, "little"), (size - 30).to_bytes(4, "little")))
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read(source, tmp_path)
+
+
+def test_a_long_header_before_a_member_is_not_read_into_memory(tmp_path):
+    source = tmp_path / "set.tar.gz"
+    with tarfile.open(source, "w:gz") as archive:
+        member = tarfile.TarInfo("long")
+        member.type, member.size = tarfile.GNUTYPE_LONGNAME, 2**24
+        archive.addfile(member, io.BytesIO(bytes(2**24)))
+    with pytest.raises(DataError, match=r"truncated or damaged \(ReadError\)"):
+        read(source, tmp_path)
+
+
+def test_an_encrypted_zip_is_called_so(tmp_path):
+    source = packed(tmp_path, "zip")
+    content = bytearray(source.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = content.find(signature)
+        while place >= 0:
+            content[place + flags] |= 1
+            place = content.find(signature, place + 1)
+    source.write_bytes(content)
+    with pytest.raises(DataError, match="is encrypted"):
+        read(source, tmp_path)
+
+
+def test_no_message_names_a_patient(tmp_path):
+    for number, text in enumerate(("", "HR\n80\n", record(13).replace("|75|", "|low|"), record(13) + "80\n", "\xff")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "Zq7x.psv").write_bytes(text.encode("latin-1"))
+        with pytest.raises(DataError) as caught:
+            read(folder, tmp_path)
+        assert "Zq7x" not in str(caught.value)

@@ -8,23 +8,19 @@ with it.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from loracast.data.attrition import Attrition
 from loracast.data.gridding import Reason, fate, grid_and_write, nothing_left, out_of_range
 from loracast.data.readers import Reader, quiet
+from loracast.data.readers.archive import Found, Record, records_of
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
-from loracast.data.workspace import one, quoted, workspace
+from loracast.data.workspace import one, told_names, workspace
 from loracast.errors import DataError
+from loracast.files import quoted
 from loracast.spec import AtLeastZero
 from loracast.types import Say
 
@@ -46,23 +42,9 @@ COLUMNS: dict[str, str] = {
 EPOCH = "TIMESTAMP '2100-01-01 00:00:00'"
 GRID_SECONDS = 3600
 LICENCE = "CC BY 4.0 (Reyna et al., Crit Care Med 48(2):210-217, 2020; doi 10.13026/v64v-d857)"
-TAR_OPENERS: dict[str, Callable[..., Any]] = {
-    ".tar.xz": lzma.open,
-    ".tar.gz": gzip.open,
-    ".tgz": gzip.open,
-    ".tar.bz2": bz2.open,
-    ".tar": open,
-}
-FILES_AT_ONCE = 500
-DAMAGED = (
-    EOFError,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    zlib.error,
-    tarfile.ReadError,
-    zipfile.BadZipFile,
-    UnicodeDecodeError,
-)
+FILES_AT_ONCE = 100
+MOST_HOURS = 100_000
+"""More than eleven years in the ICU; the longest record has 336 hours."""
 
 
 class Cinc2019Reader(Reader):
@@ -96,31 +78,27 @@ class Cinc2019Reader(Reader):
         cohort = "septic" if self.septic_only else "all"
         info = TableInfo("cinc2019", False, GRID_SECONDS, units, LICENCE, cohort)
         with workspace(Path(out)) as con:
-            _load(con, self.path, names, say)
-            _select(con, self.septic_only, self.min_hours, attrition)
+            found = _load(con, self.path, names, say)
+            _select(con, found, self.septic_only, self.min_hours, attrition)
             reasons = _fates(con, names, attrition)
             grid_and_write(con, Path(out), info, attrition, reasons, say)
         return attrition
 
 
-def _load(con: duckdb.DuckDBPyConnection, source: Path, names: Sequence[str], say: Say) -> None:
+def _load(con: duckdb.DuckDBPyConnection, source: Path, names: Sequence[str], say: Say) -> Found:
     """Fill the table `hours` (patient, hour, septic, one column a signal), a few hundred files at a time."""
     import numpy as np
     import pyarrow as pa
 
     columns = ", ".join(f"{name} DOUBLE" for name in names)
     con.execute(f"CREATE TABLE hours (patient VARCHAR, hour BIGINT, septic BOOLEAN, {columns})")
-    files = _files(source)
+    found = Found()
     seen: set[str] = set()
-    while chunk := list(islice(files, FILES_AT_ONCE)):
-        for patient, _ in chunk:
-            if patient in seen:
-                raise DataError(f"{source} holds two files named {patient}.psv. Keep one of them: a file is a patient.")
-            seen.add(patient)
-        parsed = [_parsed(patient, text, names) for patient, text in chunk]
-        rows = np.concatenate(parsed)
+    records = _numbers(records_of(source, found), names, seen)
+    while chunk := list(islice(records, FILES_AT_ONCE)):
+        rows = np.concatenate([numbers for _, numbers in chunk])
         table = {
-            "patient": np.repeat([patient for patient, _ in chunk], [len(numbers) for numbers in parsed]),
+            "patient": np.repeat([patient for patient, _ in chunk], [len(numbers) for _, numbers in chunk]),
             "hour": rows[:, 0].astype(np.int64),
             "septic": rows[:, 1] == 1,
             **{name: rows[:, 2 + i] for i, name in enumerate(names)},
@@ -131,91 +109,67 @@ def _load(con: duckdb.DuckDBPyConnection, source: Path, names: Sequence[str], sa
         say(f"Read {len(seen):,} patients")
     if not seen:
         raise DataError(f"No .psv file in {source}. Give the folder or archive of training_setA or training_setB.")
+    if found.linked:
+        say(f"{found.linked:,} members named .psv are links or no files at all, and were not read")
+    return found
 
 
-def _files(source: Path) -> Iterator[tuple[str, str]]:
-    """Patient and text of each .psv file, one at a time, nothing extracted to disk."""
-    if not source.exists():
-        raise DataError(f"No such source: {source}. Give the folder or archive of the .psv files.")
-    if not source.is_dir():
-        yield from _unpacked(source)
-        return
-    for path in sorted(source.rglob("*")):
-        ending = path.name.lower().endswith
-        if _is_record(path.name) or (ending((".zip", *TAR_OPENERS)) and not path.name.startswith(".")):
-            yield from _unpacked(path)
+def _numbers(records: Iterable[Record], names: Sequence[str], seen: set[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Each patient with the numbers of the file; its text is let go of at once. Patients are added to `seen`."""
+    for record in records:
+        if record.patient in seen:
+            raise DataError(f"{record.told} has the name of another. Keep one of the two: a file is a patient.")
+        seen.add(record.patient)
+        yield record.patient, _parsed(record, names)
 
 
-def _unpacked(archive: Path) -> Iterator[tuple[str, str]]:
-    """The records of an archive; a record is one itself."""
-    try:
-        if _is_record(archive.name):
-            yield archive.stem, archive.read_text(encoding="utf-8")
-        elif archive.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(archive) as file:
-                for entry in file.namelist():
-                    if _is_record(entry):
-                        yield PurePosixPath(entry).stem, file.read(entry).decode("utf-8")
-        else:
-            yield from _tar_files(archive)
-    except DAMAGED as error:
-        raise DataError(f"{archive} is truncated or damaged ({error}). Download it again.") from error
+def _parsed(record: Record, names: Sequence[str]) -> np.ndarray:
+    """Numbers of one file, shape (hour, 2 + signal): ICULOS, SepsisLabel, then the signals, NaN where not measured.
 
-
-def _tar_files(source: Path) -> Iterator[tuple[str, str]]:
-    opener = next((TAR_OPENERS[ending] for ending in TAR_OPENERS if source.name.lower().endswith(ending)), None)
-    if opener is None:
-        raise DataError(
-            f"{source} is of no kind that can be read. Give a folder, a .zip or a {', '.join(TAR_OPENERS)}."
-        )
-    with opener(source, "rb") as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isfile() and _is_record(member.name) else None
-                if content is not None:
-                    yield PurePosixPath(member.name).stem, content.read().decode("utf-8")
-        # To the last byte: a cut between two members looks like the end to tarfile, but not to the decompressor.
-        while stream.read(1 << 20):
-            pass
-
-
-def _is_record(name: str) -> bool:
-    """Whether a path is a patient's record; an archive made on a Mac holds `._` twins that are not."""
-    base = PurePosixPath(name).name
-    return base.lower().endswith(".psv") and not base.startswith(".")
-
-
-def _parsed(patient: str, text: str, names: Sequence[str]) -> np.ndarray:
-    """Numbers of one file, shape (hour, 2 + signal): ICULOS, SepsisLabel, then the signals, NaN where not measured."""
+    Messages count the files: their names are patients.
+    """
     import numpy as np
 
-    lines = text.splitlines()
+    lines = record.text.splitlines()
     header = lines[0].split("|") if lines else []
     wanted = ["ICULOS", "SepsisLabel", *(COLUMNS[name] for name in names)]
     missing = [column for column in wanted if column not in header]
+    published = "Give the files of the Challenge 2019 as published."
     if missing:
-        raise DataError(
-            f"{patient}.psv has no column {', '.join(missing)}. It has: {', '.join(header) or 'nothing'}. Give the "
-            "files of the Challenge 2019 as published."
-        )
+        has = told_names(header) if any(header) else "nothing"
+        raise DataError(f"{record.told} has no column {', '.join(missing)}. It has: {has}. {published}")
+    if len(set(header)) < len(header):
+        raise DataError(f"{record.told} has two columns of one name. {published}")
     places = [header.index(column) for column in wanted]
+    cells = [line.split("|") for line in lines[1:] if line]
+    if any(len(row) != len(header) for row in cells):
+        raise DataError(f"{record.told} has a line that does not fit its header. {published}")
     try:
-        cells = [line.split("|") for line in lines[1:] if line]
         numbers = np.array([[row[place] for place in places] for row in cells], dtype=np.float64)
-    except (ValueError, IndexError) as error:
-        raise DataError(f"{patient}.psv has a line that does not fit its header, or text for a number.") from error
+    except ValueError as error:
+        raise DataError(f"{record.told} has text for a number. {published}") from error
     numbers = numbers.reshape(-1, len(wanted))
-    if not np.isfinite(numbers[:, 0]).all():
-        raise DataError(f"{patient}.psv has an hour without ICULOS. Give the files of the Challenge 2019 as published.")
+    hours, labels = numbers[:, 0], numbers[:, 1]
+    if not ((hours >= 0) & (hours <= MOST_HOURS) & (hours == np.floor(hours))).all():
+        raise DataError(
+            f"{record.told} has an hour without ICULOS, or with one that is no number of hours. {published}"
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise DataError(f"{record.told} has a SepsisLabel that is neither 0 nor 1. {published}")
     return numbers
 
 
-def _select(con: duckdb.DuckDBPyConnection, septic_only: bool, min_hours: float, attrition: Attrition) -> None:
+def _select(
+    con: duckdb.DuckDBPyConnection, found: Found, septic_only: bool, min_hours: float, attrition: Attrition
+) -> None:
+    """Choose the patients, counting those that each rule drops."""
+    for step, count in (("members named .psv", found.files + found.linked), ("files, not links", found.files)):
+        attrition.add(step, patients=count, stays=count)
     con.execute(
         "CREATE TABLE candidates AS SELECT patient, bool_or(septic) AS septic, count(*) AS hours FROM hours "
         "GROUP BY patient"
     )
-    rules = [("patients in the files", "true")]
+    rules = [("patients with an hourly row", "true")]
     if septic_only:
         rules.append(("septic (a SepsisLabel of 1)", "septic"))
     rules.append((f"{min_hours:g} hourly rows or more", f"hours >= {min_hours}"))
