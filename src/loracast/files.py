@@ -86,9 +86,7 @@ def read_text(path: Path, error: Mistake = DataError, *, most: int = MOST_TEXT) 
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
-        raise error(
-            f"{path} is no text in UTF-8 (byte {fault.start:,}). Save it as UTF-8, or copy it again."
-        ) from fault
+        raise error(f"{path} is not UTF-8 (byte {fault.start:,}). Save it as UTF-8, or copy it again.") from fault
 
 
 def read_json(path: Path, error: Mistake = DataError, *, most: int = MOST_TEXT) -> Any:

@@ -15,9 +15,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from loracast.errors import DataError
+from loracast.errors import ConfigError, DataError
 from loracast.files import one_file, plain_path, quoted, regular
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ OFFLINE = {
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
 }
+ENCODINGS = ("utf-8", "latin-1")
 LONGEST_HEADER = 2**20
 """Bytes of the first line of a CSV file; more is no header."""
 REASONS = (
@@ -88,10 +89,11 @@ def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
 
 
 @contextmanager
-def reading(out: Path) -> Iterator[None]:
+def reading(out: Path, temp: Path | None = None) -> Iterator[None]:
     """Turn what a caller's file makes DuckDB raise into a DataError that quotes nothing of it.
 
-    Wrong SQL is a mistake of ours and goes through, as does an interruption.
+    What is read goes to `out`, by way of `temp`. Wrong SQL is a mistake of ours and goes through, as does an
+    interruption.
     """
     import duckdb
 
@@ -102,7 +104,7 @@ def reading(out: Path) -> Iterator[None]:
         full = _is_full(str(error))
         if isinstance(error, (*ours, duckdb.InterruptException)) and not full:
             raise
-        raise DataError(_explained(str(error), out)) from error
+        raise DataError(_explained(str(error), out, temp)) from error
     except (OverflowError, UnicodeDecodeError) as error:  # a time or a text that Python has no room for
         raise DataError(f"Reading failed: a time or text is out of range. {_NOTHING} {out}.") from error
 
@@ -136,18 +138,23 @@ def arrow_of(frame: pd.DataFrame) -> pa.Table:
         ) from error
 
 
-def csv_source(path: Path, *, delimiter: str = ",", encoding: str = "utf-8") -> str:
+def csv_source(path: Path, *, delimiter: str = ",", encoding: str = "utf-8", skip_rows: int = 0) -> str:
     """A table function over a CSV file: every column as text, quotes as RFC 4180 has them, nothing sniffed.
 
     DuckDB would decide on quoting from the first rows, and MIMIC quotes its first value after a hundred thousand; and
     it would take a file with one broken line for one without a header. A column without a name gets one.
     """
-    names, ending = _header(path, delimiter, encoding)
+    if len(delimiter) != 1 or delimiter in '"\r\n' or encoding not in ENCODINGS:
+        raise ConfigError(
+            f"Delimiter {delimiter!r} and encoding {encoding!r} given. Give one character, such as ; or a tab, and "
+            f"one of {', '.join(ENCODINGS)}."
+        )
+    names, ending = _header(path, delimiter, encoding, skip_rows)
     columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in names)
     return (
         f"read_csv({one_file(path)}, auto_detect = false, header = true, delim = {quoted(delimiter)}, quote = '\"', "
-        f"escape = '\"', encoding = {quoted(encoding)}, new_line = '{ending}', hive_partitioning = false, "
-        f"columns = {{{columns}}})"
+        f"escape = '\"', encoding = {quoted(encoding)}, skip = {skip_rows}, new_line = '{ending}', "
+        f"hive_partitioning = false, columns = {{{columns}}})"
     )
 
 
@@ -155,11 +162,13 @@ def csv_source(path: Path, *, delimiter: str = ",", encoding: str = "utf-8") -> 
 _FIRST_LINE = re.compile(rb'((?:[^"\r\n]++|"(?:[^"]|"")*+")*+)(\r\n|\r|\n|\Z)')
 
 
-def _header(path: Path, delimiter: str, encoding: str) -> tuple[list[str], str]:
+def _header(path: Path, delimiter: str, encoding: str, skip_rows: int) -> tuple[list[str], str]:
     """The names of a CSV file's columns, and how its first line ends."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     try:
         with opener(regular(path), "rb") as stream:
+            for _ in range(skip_rows):
+                stream.readline(LONGEST_HEADER)
             first = stream.readline(LONGEST_HEADER)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is truncated or damaged ({error}). Download it again.") from error
@@ -221,16 +230,16 @@ def told_names(names: Iterable[str]) -> str:
     return ", ".join(shown)
 
 
-def source_of(path: Path) -> str:
+def source_of(path: Path, **csv_form: Any) -> str:
     """A table function over a `.csv`, `.csv.gz` or `.parquet` file, or over a folder `….parquet` of such files.
 
-    Raises DataError for another kind.
+    `csv_form` is what `csv_source` takes, for a CSV file alone. Raises DataError for another kind.
     """
     name = path.name.lower()
     if name.endswith(".parquet"):
         return parquet_source(path)
     if name.endswith((".csv", ".csv.gz")):
-        return csv_source(path)
+        return csv_source(path, **csv_form)
     raise DataError(f"{path} is of no kind that can be read. Give a .csv, .csv.gz or .parquet file.")
 
 
@@ -269,10 +278,11 @@ def one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
 _NOTHING = "Check that the file is whole; nothing was written to"
 
 
-def _explained(message: str, out: Path) -> str:
+def _explained(message: str, out: Path, temp: Path | None = None) -> str:
     text = _without_values(message)
     if _is_full(message):
-        return f"The disk under {out.parent} is full. Nothing was written to {out}. Free some space and repeat."
+        places = " or ".join(str(place) for place in (out.parent, temp) if place is not None)
+        return f"The disk under {places} is full. Nothing was written to {out}. Free some space and repeat."
     if "GZIP" in message.upper():
         return f"A compressed file is truncated or damaged: {text}. Download it again and compare its checksum."
     return f"Reading failed: {text}. {_NOTHING} {out}."

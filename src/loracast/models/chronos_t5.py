@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.foreign import architectures_of
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
@@ -160,12 +161,17 @@ def load(wanted: Wanted) -> ChronosT5:
     opened = open_network(T5ForConditionalGeneration, T5Config, location, wanted.revision, FAMILY.name)
     try:
         config = ChronosConfig(**opened.net.config.chronos_config)
-        tokenizer = config.create_tokenizer()
     except BAD_CONFIG as error:
         raise BackboneError(bad_config(location, FAMILY.name, error)) from error
+    if config.n_tokens != opened.net.config.vocab_size:
+        raise BackboneError(
+            f"{location} has {config.n_tokens:,} tokens by its config.json, but a network of "
+            f"{opened.net.config.vocab_size:,}. The two do not belong together; save or download the model again."
+        )
     if config.model_type != "seq2seq":
         raise BackboneError(f"{location} is a causal Chronos; the family {FAMILY.name} is encoder-decoder only.")
-    pipeline = ChronosPipeline(tokenizer=tokenizer, model=ChronosModel(config, opened.net))
+    # After the tokens are known to be those of the weights: a tokenizer holds a table of them.
+    pipeline = ChronosPipeline(tokenizer=config.create_tokenizer(), model=ChronosModel(config, opened.net))
     return ChronosT5(_card(wanted.name, pipeline, wanted.licence, opened.commit), pipeline)
 
 
@@ -215,7 +221,7 @@ def _card(name: str, pipeline: ChronosPipeline, licence: str, revision: str | No
 
 def is_chronos(content: Mapping[str, Any], network: str) -> bool:
     """Whether a config.json is that of a Chronos whose network is of the class `network`."""
-    return "chronos_config" in content and network in (content.get("architectures") or ())
+    return "chronos_config" in content and network in architectures_of(content)
 
 
 def _release(size: str, d_model: int, d_ff: int, layers: int, heads: int) -> Release:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -32,7 +33,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from loracast.errors import BackboneError
-from loracast.files import read_json
+from loracast.files import Mistake, read_json, regular
+from loracast.models.foreign import MOST_CONFIG
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -211,45 +213,66 @@ def _absent(where: str, repository: str, why: str) -> str:
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a model; raises BackboneError where it is no JSON object."""
     file = folder / "config.json"
-    try:
-        content = read_json(file)
-    except FileNotFoundError as error:
-        raise BackboneError(f"{folder} holds no config.json, so it is no saved backbone.") from error
-    except ValueError as error:  # no JSON, or no text at all
-        raise BackboneError(f"{file} is not JSON ({error}). Save or download the model again.") from error
+    if not file.is_file():
+        raise BackboneError(f"{folder} holds no config.json, so it is no saved backbone.")
+    content = read_json(file, BackboneError, most=MOST_CONFIG)
     if not isinstance(content, dict):
         raise BackboneError(f"{file} holds no settings but a {type(content).__name__}. Save the model again.")
     return content
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU; raises BackboneError where it is cut short or no such file."""
+UNREADABLE = (
+    SafetensorError,
+    OSError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What damage makes safetensors raise."""
+
+
+def read_tensors(file: Path, error: Mistake = BackboneError) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU; raises `error` where it is cut short or no such file."""
     try:
-        tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise BackboneError(_unreadable(file, error)) from error
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(regular(file, error))
+    except UNREADABLE as fault:
+        raise error(
+            f"{file} cannot be read as safetensors ({fault}): it is cut short or damaged. Save or copy it again."
+        ) from fault
     return tensors
+
+
+def refuse_broken(what: str | Path, tensors: Mapping[str, Tensor], error: Mistake = BackboneError) -> None:
+    """Raise `error` where weights are no floating-point numbers, or not finite: every forecast would be neither."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise error(f"{what} holds {name} as {tensor.dtype}, no floating-point numbers. Save or copy it again.")
+        broken = tensor.numel() - int(torch.isfinite(tensor).sum())
+        if broken:
+            raise error(
+                f"{what} holds {broken:,} of {tensor.numel():,} numbers of {name} that are not finite. It was damaged, "
+                "or its training failed; save or copy it again."
+            )
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a safetensors file, from its head alone; raises as `read_tensors`."""
     try:
-        with safetensors.safe_open(file, framework="pt") as content:
+        with safetensors.safe_open(regular(file, BackboneError), framework="pt") as content:
             return {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise BackboneError(_unreadable(file, error)) from error
-
-
-def _unreadable(file: Path, error: Exception) -> str:
-    """What is said of a weight file that cannot be read."""
-    return (
-        f"{file} cannot be read as safetensors ({error}): it is cut short or damaged. Save or download the model again."
-    )
+    except UNREADABLE as fault:
+        raise BackboneError(
+            f"{file} cannot be read as safetensors ({fault}): it is cut short or damaged. Save or copy it again."
+        ) from fault
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], location: str | Path) -> None:
     """Give a network (on the meta device) these weights, as float32; raises BackboneError unless they are its own."""
     refuse_other_weights(location, shapes_of(net.state_dict()), shapes_of(tensors))
+    refuse_broken(location, tensors)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.foreign import refuse_layers
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
@@ -211,6 +212,7 @@ def load(wanted: Wanted) -> Moirai:
 
     from loracast.models.hub import fetch, fill, read_config, read_tensors
     from loracast.models.nets.moirai import MoiraiConfig, MoiraiNet
+    from loracast.models.store import BAD_CONFIG, bad_config
 
     fetched = fetch(wanted.weights, ("config.json", "model.safetensors"), wanted.revision)
     try:
@@ -218,8 +220,12 @@ def load(wanted: Wanted) -> Moirai:
     except BackboneError as error:
         raise BackboneError(f"{wanted.weights} cannot be loaded as a MOIRAI 1.x. {error}") from error
     tensors = read_tensors(fetched.folder / "model.safetensors")
-    with torch.device("meta"):
-        net = MoiraiNet(config)
+    refuse_layers(wanted.weights, config.num_layers + len(config.patch_sizes), len(tensors))
+    try:
+        with torch.device("meta"):
+            net = MoiraiNet(config)
+    except BAD_CONFIG as error:  # sizes beyond what torch can count
+        raise BackboneError(bad_config(wanted.weights, FAMILY.name, error)) from error
     fill(net, tensors, wanted.weights)
     net.eval()
     if "-NC-" in wanted.licence:

@@ -237,6 +237,9 @@ def _halves_to_one(steps: int, stacks: int = 4) -> list[int]:
 _SIZES: dict[str, Callable[[int, int], dict[str, Any]]] = {"nbeats": _nbeats, "nhits": _nhits, "tft": _tft}
 """A context and a horizon to the sizes of each network."""
 
+MOST_STEPS = 2**16
+"""Steps of the longest context or horizon that a saved network may have."""
+
 _CLASSES = {"nbeats": "NBEATS", "nhits": "NHITS", "tft": "TFT"}
 """Their names in `neuralforecast.models`."""
 
@@ -276,7 +279,7 @@ def load(wanted: Wanted) -> NeuralNetwork:
 def _loaded(wanted: Wanted, folder: Path) -> NeuralNetwork:
     import torch
 
-    from loracast.models.hub import fetch, read_config, read_tensors, refuse_other_weights, shapes_of
+    from loracast.models.hub import fetch, read_config, read_tensors, refuse_broken, refuse_other_weights, shapes_of
     from loracast.models.store import BAD_CONFIG, bad_config
 
     fetch(folder, ("config.json", "model.safetensors"), None)
@@ -287,11 +290,17 @@ def _loaded(wanted: Wanted, folder: Path) -> NeuralNetwork:
             raise ValueError(f"its levels are {content['levels']}, not {list(LEVELS)}")
         if set(content["sizes"]) != set(_SIZES[model](context, horizon)):  # neuralforecast takes any other for its own
             raise ValueError(f"its sizes are {', '.join(content['sizes'])}, not those of {model}")
+        if max(context, horizon) > MOST_STEPS or min(context, horizon) < 1:
+            raise ValueError(f"its context and horizon are no lengths from 1 to {MOST_STEPS:,}")
+        tensors = read_tensors(folder / "model.safetensors")
+        with torch.device("meta"):  # the network that the config asks for may not fit into any memory
+            wanted_shapes = shapes_of(trained_numbers(build(model, context, horizon, seed=0, sizes=content["sizes"])))
+        refuse_other_weights(folder, wanted_shapes, shapes_of(tensors))
         net = build(model, context, horizon, seed=0, sizes=content["sizes"])
     except BAD_CONFIG as error:
         raise BackboneError(bad_config(folder, FAMILY.name, error)) from error
-    trained, tensors = trained_numbers(net), read_tensors(folder / "model.safetensors")
-    refuse_other_weights(folder, shapes_of(trained), shapes_of(tensors))
+    trained = trained_numbers(net)
+    refuse_broken(folder, tensors)
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(tensors[name])
@@ -331,6 +340,6 @@ FAMILY = Family(
     summary="N-BEATS (generic), N-HiTS and the Temporal Fusion Transformer of neuralforecast, trained from scratch",
     releases={name: Release(None, "Apache-2.0", {}) for name in _CLASSES},
     load=load,
-    owns=lambda content: content.get("network") in _CLASSES,
+    owns=lambda content: isinstance(content.get("network"), str) and content["network"] in _CLASSES,
     packages=("neuralforecast", "torch"),
 )

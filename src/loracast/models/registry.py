@@ -230,6 +230,7 @@ def _checkpoints() -> dict[str, Family]:
 
 def _family_of(folder: Path) -> Family:
     """Whose model a folder, or a checkpoint, is."""
+    from loracast.models.foreign import architectures_of
     from loracast.models.hub import read_config
 
     if folder.is_file():
@@ -243,7 +244,7 @@ def _family_of(folder: Path) -> Family:
         if family.owns is not None and family.owns(content):
             return family
     raise BackboneError(
-        f"{folder} holds a {content.get('architectures') or 'model of unknown architecture'}, which no family of "
+        f"{folder} holds a {', '.join(architectures_of(content)) or 'model of unknown architecture'}, which no family of "
         f"loracast reads. Families: {', '.join(f.name for f in families().values() if f.owns is not None)}."
     )
 

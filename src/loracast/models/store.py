@@ -4,6 +4,7 @@
 Here names and shapes are compared before a single number is read.
 """
 
+import copy
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +17,14 @@ from torch import nn
 
 from loracast.errors import BackboneError
 from loracast.files import write_json, written
-from loracast.models.hub import fetch, read_config, read_shapes, refuse_other_weights
+from loracast.models.foreign import Patches, Tokens, architectures_of, body_of, typed
+from loracast.models.hub import fetch, read_config, read_shapes, read_tensors, refuse_broken, refuse_other_weights
 
 WEIGHTS = "model.safetensors"
 # What a config with a missing, misspelt or impossible entry makes the libraries raise.
-BAD_CONFIG = (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError)
+BAD_CONFIG = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 class Opened(NamedTuple):
@@ -43,7 +47,7 @@ def open_network(kind: Any, settings: Any, location: str | Path, revision: str |
             f"{location} holds an adapter. Load it with load_adapter, or move adapter_config.json away."
         )
     content = read_config(fetched.folder)
-    architectures = content.get("architectures") or ["no known architecture"]
+    architectures = architectures_of(content) or ["no known architecture"]
     if "chronos_config" not in content or kind.__name__ not in architectures:
         lack = "" if "chronos_config" in content else ", without a chronos_config block"
         raise BackboneError(
@@ -51,24 +55,22 @@ def open_network(kind: Any, settings: Any, location: str | Path, revision: str |
             "folder by its path: the family is then read from config.json."
         )
     file = fetched.folder / WEIGHTS
+    shape = body_of(content, location, family, len(read_shapes(file)))
+    block = Tokens if kind.__name__ == "T5ForConditionalGeneration" else Patches
+    shape["chronos_config"] = typed(block, content["chronos_config"], location, family, "chronos_config")
     try:
         with torch.device("meta"):
-            empty = kind(settings.from_pretrained(fetched.folder))
+            empty = kind(settings(**copy.deepcopy(shape)))
     except BAD_CONFIG as error:
         raise BackboneError(bad_config(location, family, error)) from error
     _compare(location, empty, file, tied=content.get("tie_word_embeddings") is not False)
+    tensors = read_tensors(file)
+    refuse_broken(location, tensors)
     try:
-        net = kind.from_pretrained(
-            fetched.folder,
-            config=settings.from_pretrained(fetched.folder),
-            dtype=torch.float32,
-            use_safetensors=True,  # nothing is unpickled
-        )
+        # Of the folder nothing more is read: a file of it could change how the network computes or forecasts.
+        net = kind.from_pretrained(None, config=settings(**shape), state_dict=tensors, dtype=torch.float32)
     except (OSError, *BAD_CONFIG) as error:
         raise BackboneError(bad_config(location, family, error)) from error
-    # transformers keeps the folder it has read from, and would write this machine's path into what is saved.
-    net.config._name_or_path = ""
-    net.name_or_path = ""
     net.eval()
     return Opened(net, fetched.commit)
 
