@@ -12,7 +12,7 @@ from transformers import T5ForConditionalGeneration, set_seed
 
 from loracast.errors import AdapterError, BackboneError
 from loracast.models.registry import load_backbone
-from loracast.tuning.adapter import base_digest, load_adapter, save_adapter
+from loracast.tuning.adapter import base_digest, load_adapter, merge_adapter, save_adapter
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
 from loracast.tuning.card import Card, read_card
@@ -120,25 +120,33 @@ def test_a_card_that_is_not_json_is_refused(tiny, tmp_path):
         load_adapter(tmp_path / "adapter", backbone=str(tiny))
 
 
+def of_old(folder: Path) -> Path:
+    """The adapter as it was before a card stated the digests of the files beside it."""
+    card = json.loads((folder / "loracast.json").read_text())
+    del card["files"]
+    (folder / "loracast.json").write_text(json.dumps(card))
+    return folder
+
+
 def test_a_missing_or_truncated_weight_file_is_refused_without_asking_the_hub(tiny, tmp_path):
     saved(tiny, "lora", tmp_path / "adapter")
-    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    file = of_old(tmp_path / "adapter") / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(AdapterError, match="cannot be read"):
         load_adapter(tmp_path / "adapter", backbone=str(tiny))
     file.unlink()
-    with pytest.raises(AdapterError, match="cannot be read"):
+    with pytest.raises(AdapterError, match="is not there"):
         load_adapter(tmp_path / "adapter", backbone=str(tiny))
 
 
-@pytest.mark.filterwarnings("ignore:Found missing adapter keys:UserWarning")
 def test_a_missing_tensor_is_refused_not_made_up(tiny, tmp_path):
     saved(tiny, "lora", tmp_path / "adapter")
     file = tmp_path / "adapter" / "adapter_model.safetensors"
     tensors = safetensors.torch.load_file(file)
     tensors.pop(min(tensors))
     safetensors.torch.save_file(tensors, file)
-    with pytest.raises(AdapterError, match="1 tensors are missing and 0 are not its own"):
+    of_old(tmp_path / "adapter")
+    with pytest.raises(AdapterError, match="1 tensors are missing, 0 are not its own and 0 have another shape"):
         load_adapter(tmp_path / "adapter", backbone=str(tiny))
 
 
@@ -164,3 +172,82 @@ def test_a_failed_save_leaves_the_adapter_that_stood_there(tiny, tmp_path, monke
     for file in Path(kept).iterdir():
         assert file.read_bytes() == (tmp_path / "adapter" / file.name).read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"adapter", "kept"}
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("lora", "adapter_model.safetensors"), ("lora", "adapter_config.json"), ("full", "model.safetensors")],
+)
+def test_a_file_that_is_not_the_one_its_card_states_is_refused(tiny, tmp_path, method, name):
+    saved(tiny, method, tmp_path / "adapter")
+    file = tmp_path / "adapter" / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    with pytest.raises(AdapterError, match=rf"{name} was changed: loracast\.json states the SHA-256"):
+        load_adapter(tmp_path / "adapter", backbone=str(tiny))
+    file.unlink()
+    with pytest.raises(AdapterError, match=rf"{name} is missing"):
+        load_adapter(tmp_path / "adapter", backbone=str(tiny))
+
+
+def test_a_file_that_would_change_how_an_adapter_is_loaded_is_refused(tiny, tmp_path):
+    saved(tiny, "head", tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(AdapterError, match=r"adapter_config\.json is none of its files"):
+        load_adapter(tmp_path / "adapter", backbone=str(tiny))
+
+
+@pytest.mark.parametrize("method", ["lora", "head"])
+def test_an_adapter_that_was_saved_without_digests_still_loads(tiny, tmp_path, method):
+    attached = saved(tiny, method, tmp_path / "adapter")
+    loaded = load_adapter(of_old(tmp_path / "adapter"), backbone=str(tiny))
+    assert torch.equal(forecast(loaded), forecast(attached.model))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"r": 8}, "another 'r' than the method of its card gives"),
+        ({"megatron_core": "os"}, "another 'megatron_core' than"),
+        ({"use_of_tomorrow": True}, "sets 'use_of_tomorrow', which the PEFT that is installed does not know"),
+        ({"peft_type": "IA3"}, "another 'peft_type' than"),
+    ],
+)
+def test_a_config_of_peft_is_held_against_the_card_and_never_obeyed(tiny, tmp_path, changed, told):
+    saved(tiny, "lora", tmp_path / "adapter")
+    file = of_old(tmp_path / "adapter") / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    with pytest.raises(AdapterError, match=told):
+        load_adapter(tmp_path / "adapter", backbone=str(tiny))
+
+
+def test_where_peft_would_look_for_the_base_changes_nothing(tiny, tmp_path):
+    attached = saved(tiny, "lora", tmp_path / "adapter")
+    file = of_old(tmp_path / "adapter") / "adapter_config.json"
+    elsewhere = {"base_model_name_or_path": "evil/base", "auto_mapping": {"parent_library": "evil"}, "revision": "x"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **elsewhere}))
+    loaded = load_adapter(tmp_path / "adapter", backbone=str(tiny))
+    assert torch.equal(forecast(loaded), forecast(attached.model))
+
+
+@pytest.mark.parametrize(("method", "name"), [("lora", "adapter_model"), ("head", "trained"), ("full", "model")])
+def test_weights_that_are_not_finite_or_of_another_shape_are_refused(tiny, tmp_path, method, name):
+    saved(tiny, method, tmp_path / "adapter")
+    file = of_old(tmp_path / "adapter") / f"{name}.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    first = max(tensors)
+    whole = tensors[first]
+    for damaged, told in (
+        (whole * torch.inf, "not finite"),
+        (whole[:1].clone(), "in another shape|have another shape"),
+    ):
+        safetensors.torch.save_file({**tensors, first: damaged}, file, metadata={"format": "pt"})
+        with pytest.raises((AdapterError, BackboneError), match=told):
+            load_adapter(tmp_path / "adapter", backbone=str(tiny))
+
+
+def test_a_merged_adapter_states_its_own_files(tiny, tmp_path):
+    saved(tiny, "lora", tmp_path / "adapter")
+    merged = merge_adapter(tmp_path / "adapter", tmp_path / "merged", backbone=str(tiny))
+    assert set(json.loads((merged / "loracast.json").read_text())["files"]) == {"config.json", "model.safetensors"}
+    load_adapter(merged)

@@ -244,8 +244,8 @@ def _family_of(folder: Path) -> Family:
         if family.owns is not None and family.owns(content):
             return family
     raise BackboneError(
-        f"{folder} holds a {', '.join(architectures_of(content)) or 'model of unknown architecture'}, which no family of "
-        f"loracast reads. Families: {', '.join(f.name for f in families().values() if f.owns is not None)}."
+        f"{folder} holds a {', '.join(architectures_of(content)) or 'model of unknown architecture'}, which no family "
+        f"of loracast reads. Families: {', '.join(f.name for f in families().values() if f.owns is not None)}."
     )
 
 

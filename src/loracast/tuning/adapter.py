@@ -16,19 +16,19 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from peft import PeftModel, get_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.ln_tuning.layer import LNTuningLayer
-from safetensors import SafetensorError
 from torch import Tensor
 
-from loracast.errors import AdapterError
+from loracast.errors import AdapterError, ConfigError, TrainingError
 from loracast.files import read_json, write_json, written
 from loracast.models.base import Backbone, Network
+from loracast.models.hub import Shapes, read_tensors, refuse_broken, shapes_of
 from loracast.models.registry import backbones, is_listed, load_backbone
 from loracast.tuning.arm import ArmSpec
-from loracast.tuning.card import CARD, FORMAT, Card, Training, read_card
-from loracast.tuning.method import Attached, Method, PeftMethod, quiet_peft
-from loracast.tuning.sites import modules_at, with_own_weights
+from loracast.tuning.card import CARD, FORMAT, Card, Training, check_files, digests_of, read_card
+from loracast.tuning.foreign import PEFT_CONFIG, refuse_other_config
+from loracast.tuning.method import Attached, Method, quiet_peft
 from loracast.types import Rows
 
 TRAINED = "trained.safetensors"
@@ -78,7 +78,7 @@ def save_adapter(
             safetensors.torch.save_file(trained, temporary / TRAINED)
         else:
             _save_peft(attached, attached.peft, temporary)
-        write_json(temporary / CARD, content)
+        write_json(temporary / CARD, content | {"files": digests_of(temporary)})
 
 
 def _save_peft(attached: Attached, wrapper: PeftModel, folder: Path) -> None:
@@ -117,7 +117,8 @@ def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None =
     with written(Path(out)) as temporary:
         temporary.mkdir(parents=True)
         _save_whole(base, temporary, "with an adapter of loracast folded into its weights")
-        write_json(temporary / CARD, {**read_json(Path(folder) / CARD), "merged": True})
+        content = read_json(Path(folder) / CARD, AdapterError) | {"merged": True, "files": digests_of(temporary)}
+        write_json(temporary / CARD, content)
     return Path(out)
 
 
@@ -147,8 +148,8 @@ def load_adapter(folder: Path | str, *, backbone: str | None = None) -> Backbone
     """Load the backbone that an adapter belongs to, with the adapter on it, ready to forecast.
 
     `backbone` names a folder or Hub copy of the base where the card's name cannot be resolved. Raises AdapterError
-    where the base is not the one that the adapter was trained on (its weights' SHA-256 tells), and where the folder
-    lacks a weight.
+    where the base is not the one that the adapter was trained on (its weights' SHA-256 tells), and where a file of the
+    folder is not the one that the card states, lacks a weight or holds one that is not finite.
     """
     return _loaded(Path(folder), backbone)[0]
 
@@ -156,6 +157,7 @@ def load_adapter(folder: Path | str, *, backbone: str | None = None) -> Backbone
 def _loaded(folder: Path, backbone: str | None) -> tuple[Backbone, PeftModel | None]:
     """The backbone with the adapter on it, and PEFT's wrapper where there is one."""
     card = read_card(folder, Card)
+    check_files(folder, card)
     if card.merged:
         return load_backbone(str(folder)), None
     name = backbone or card.model
@@ -180,26 +182,35 @@ def put_back(base: Backbone, folder: Path, method: Method) -> PeftModel | None:
     `method` is what it was trained with. Raises AdapterError where the folder lacks a weight, or holds others.
     """
     wrapper = None
-    if (folder / "adapter_config.json").is_file():
+    if (folder / PEFT_CONFIG).exists():
         wrapper = _put_peft(base, folder, method)
-    elif (folder / TRAINED).is_file():
+    elif (folder / TRAINED).exists():
         _fill_trained(base, folder, method)
     else:
-        base.net.load_state_dict(load_backbone(str(folder)).net.state_dict())
+        whole = load_backbone(str(folder)).net.state_dict()
+        _refuse_other_tensors(folder / "model.safetensors", CARD, shapes_of(whole), shapes_of(base.net.state_dict()))
+        base.net.load_state_dict(whole)
     base.net.eval()
     return wrapper
 
 
 def _put_peft(base: Backbone, folder: Path, method: Method) -> PeftModel:
-    """Load PEFT's files onto `base`; it would look for a missing file on the Hub, and make up a missing tensor."""
+    """Put the method of the card on `base` as for a training, and the saved weights into it.
+
+    PEFT's own loader would do whatever adapter_config.json says (import a module that it names, look for files on the
+    Hub, make up a missing tensor); here that file is only held against the card.
+    """
     file = folder / "adapter_model.safetensors"
-    saved = set(_tensors(file))
-    if isinstance(method, PeftMethod):
-        with_own_weights(base, modules_at(base, method.pattern(base)))
+    saved = _tensors(file)
+    wrapper = _attached(base, folder, method).peft
+    if wrapper is None:
+        raise AdapterError(f"{folder} holds {PEFT_CONFIG}, but {CARD} names {method.name}, which is none of PEFT's.")
+    refuse_other_config(folder / PEFT_CONFIG, wrapper.peft_config["default"])
+    wanted = get_peft_model_state_dict(wrapper, save_embedding_layers=False)
+    _refuse_other_tensors(file, PEFT_CONFIG, shapes_of(saved), shapes_of(wanted))
     with quiet_peft():
-        wrapper = PeftModel.from_pretrained(base.net, str(folder))
-    wanted = set(get_peft_model_state_dict(wrapper, save_embedding_layers=False))
-    _refuse_other_tensors(file, "adapter_config.json", saved, wanted)
+        set_peft_model_state_dict(wrapper, saved)
+    base.net.requires_grad_(False)
     return wrapper
 
 
@@ -207,26 +218,33 @@ def _fill_trained(base: Backbone, folder: Path, method: Method) -> None:
     """Put the weights of the base that an adapter has tuned in the place of its own."""
     file = folder / TRAINED
     saved = _tensors(file)
-    trainable = method.put_on(base).trainable
-    _refuse_other_tensors(file, CARD, set(saved), set(trainable))
+    trainable = _attached(base, folder, method).trainable
+    _refuse_other_tensors(file, CARD, shapes_of(saved), shapes_of(trainable))
     with torch.no_grad():
         for name, parameter in trainable.items():
             parameter.copy_(saved[name])
 
 
-def _tensors(file: Path) -> dict[str, Tensor]:
+def _attached(base: Backbone, folder: Path, method: Method) -> Attached:
     try:
-        found: dict[str, Tensor] = safetensors.torch.load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{file} cannot be read ({error}). Copy the adapter again, or adapt anew.") from error
+        return method.put_on(base)
+    except (ConfigError, TrainingError) as error:
+        raise AdapterError(f"{folder / CARD} names a method that its base cannot have: {error}") from error
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    found = read_tensors(file, AdapterError)
+    refuse_broken(file, found, AdapterError)
     return found
 
 
-def _refuse_other_tensors(file: Path, promise: str, saved: set[str], wanted: set[str]) -> None:
-    if saved != wanted:
+def _refuse_other_tensors(file: Path, promise: str, saved: Shapes, wanted: Shapes) -> None:
+    missing, strange = set(wanted) - set(saved), set(saved) - set(wanted)
+    other = [name for name in set(saved) & set(wanted) if saved[name] != wanted[name]]
+    if missing or strange or other:
         raise AdapterError(
-            f"{file} does not hold what {promise} promises: {len(wanted - saved)} tensors are missing and "
-            f"{len(saved - wanted)} are not its own. Copy the adapter again, or adapt anew."
+            f"{file} does not hold what {promise} promises: {len(missing)} tensors are missing, {len(strange)} are not "
+            f"its own and {len(other)} have another shape. Copy the adapter again, or adapt anew."
         )
 
 

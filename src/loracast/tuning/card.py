@@ -8,12 +8,16 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import ConfigDict
 
 from loracast.errors import AdapterError, ConfigError
-from loracast.files import read_json
+from loracast.files import file_digest, read_json, regular
 from loracast.spec import Frozen, SplitSpec, parse
 from loracast.tuning.arm import ArmSpec
 
 CARD = "loracast.json"
 FORMAT: Final = 2
+MOST_CARD = 2**22
+"""Bytes of a card; one of ours has four thousand."""
+LOADED = ("adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors", "trained.safetensors")
+"""The files that decide what an adapter forecasts."""
 
 
 class SeenWindow(Frozen):
@@ -69,6 +73,8 @@ class Card(Frozen):
     arm: ArmSpec
     trainable_parameters: int
     merged: bool = False
+    files: dict[str, str] | None = None
+    """SHA-256 of each file of weights and settings beside the card; None of an adapter that was saved before 0.3."""
 
 
 class TrainedCard(Card, Training):
@@ -85,10 +91,7 @@ def read_card(folder: Path, kind: type[Kind]) -> Kind:
         raise AdapterError(
             f"{folder} holds no adapter: {CARD} is missing. `loracast adapt` and `loracast run` write them."
         )
-    try:
-        content: Any = read_json(file)
-    except ValueError as error:
-        raise AdapterError(f"{file} is not JSON ({error}). Copy the adapter again, or adapt anew.") from error
+    content: Any = read_json(file, AdapterError, most=MOST_CARD)
     found = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
     if found != FORMAT:
         raise AdapterError(f"{file} has format {found}, which is not {FORMAT}: of another version. Adapt anew.")
@@ -98,3 +101,28 @@ def read_card(folder: Path, kind: type[Kind]) -> Kind:
         raise AdapterError(
             f"{error}\nThe card is damaged, or of another version. Copy it again, or adapt anew."
         ) from error
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of an adapter that decides what it forecasts."""
+    return {name: file_digest(regular(folder / name, AdapterError)) for name in LOADED if (folder / name).exists()}
+
+
+def check_files(folder: Path, card: Card) -> None:
+    """Raise AdapterError where weights or settings beside a card are not those that it was written with."""
+    if card.files is None:
+        return
+    found = digests_of(folder)
+    for name in sorted({*card.files, *found}):
+        if card.files.get(name) != found.get(name):
+            what = (
+                "is missing"
+                if name not in found
+                else "is none of its files"
+                if name not in card.files
+                else "was changed"
+            )
+            raise AdapterError(
+                f"{folder / name} {what}: {CARD} states the SHA-256 of each file, and this is another. Copy the whole "
+                "adapter again, or adapt anew."
+            )
