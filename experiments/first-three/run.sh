@@ -12,4 +12,4 @@ for experiment in rank-sweep full-against-lora cross-model; do
     loracast run "$here/$experiment-shanghai-cgm.toml" --data runs/shanghai-cgm.parquet \
         --out "runs/$experiment-shanghai-cgm" --resume "$@"
 done
-loracast sweep relate runs/rank-sweep-cinc2019 runs/rank-sweep-shanghai-cgm --out runs/thresholds.json
+loracast sweep relate runs/rank-sweep-cinc2019 runs/rank-sweep-shanghai-cgm --out runs/thresholds.json --overwrite

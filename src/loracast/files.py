@@ -1,4 +1,10 @@
-"""Files that appear whole or not at all, files of others that are looked at first, and texts made safe for DuckDB."""
+"""Files that appear whole or not at all, files of others that are looked at first, and texts made safe for DuckDB.
+
+One process at a time writes to a place, and nothing that stands is replaced or removed unasked. What is not whole yet
+lies in a hidden folder beside its final name, `.NAME.XXXXXXXX.loracast.partial`, on which its process holds a lock of
+the operating system. The system lets go of the lock when the process ends, however it ends: so a folder whose lock can
+be had was left by a dead process, whatever its number was, and is swept.
+"""
 
 import hashlib
 import json
@@ -6,49 +12,205 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from loracast.errors import ConfigError, DataError, LoracastError
 
+PARTIAL = ".loracast.partial"
+LOCK = ".loracast.lock"
+NEW, OLD = "new", "old"
+"""Where in such a folder the new lies, and the old while the new takes its name."""
 MOST_TEXT = 2**28
 """Bytes of the largest JSON or TOML that is read: nothing that loracast writes comes near it."""
 Mistake = type[LoracastError]
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of `path` to write to, and rename it to `path` once the block has succeeded.
+def written(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary place to write to, and rename it to `path` once the block has succeeded.
 
     Works for a file and for a folder (the caller makes it). On any failure, a full disk included, the temporary is
-    removed and whatever stood under `path` before is untouched.
+    removed and whatever stood under `path` before is untouched. Raises ConfigError where something stands under `path`
+    and `overwrite` is not given; with it the new is whole before the old goes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    _remove(temporary)
-    try:
+    with temporary_beside(path) as place:
+        refuse_taken(path, overwrite=overwrite)
+        temporary = place / NEW / _absolute(path).name
+        temporary.parent.mkdir()
         yield temporary
+        refuse_taken(path, overwrite=overwrite)  # it may have come meanwhile
         if temporary.is_dir():
-            _remove(path)
-        os.replace(temporary, path)
-    except BaseException:
-        _remove(temporary)
-        raise
+            _replace_folder(temporary, _absolute(path), place)
+        else:
+            os.replace(temporary, path)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _replace_folder(temporary: Path, path: Path, place: Path) -> None:
+    """Rename the old aside and the new in. A kill between the two leaves the old to `_clear`, which puts it back."""
+    if os.path.lexists(path):
+        (place / OLD).mkdir()
+        os.rename(path, place / OLD / path.name)
+    os.rename(temporary, path)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON, whole or not at all; NaN and infinity are refused (use None)."""
-    with written(path) as temporary:
+@contextmanager
+def claimed(
+    out: Path, *sources: Path | str | None, overwrite: bool = False, inside: bool = False, beside: tuple[Path, ...] = ()
+) -> Iterator[None]:
+    """Keep `out` to this process for the length of a command, which will put something new there, made from `sources`.
+
+    Raises ConfigError where another process is at it; where it, or a file that is written `beside` it, exists and
+    `overwrite` is not given; where it is one of the sources or holds one, or lies in one that is a folder (a new
+    file may where `inside` is true). Sources that are not there, such as names of the Hub, do not matter.
+    """
+    with alone(out):
+        sweep(_absolute(out).parent)
+        for path in (out, *beside):
+            refuse_taken(path, overwrite=overwrite)
+        _refuse_sources(out, sources, inside=inside and not out.exists())
+        yield
+
+
+@contextmanager
+def alone(path: Path, *, wait: float = 0) -> Iterator[None]:
+    """Keep every other process from `path` meanwhile, waiting for it for `wait` seconds at most.
+
+    The system lets go of the lock if this process is killed. Raises ConfigError where another process has it.
+    """
+    place = _absolute(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # Not at once: whoever sweeps here holds the lock for a moment, to see whether anybody else does.
+    lock = FileLock(place.with_name(f".{place.name}{LOCK}"), timeout=max(wait, 0.25))
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"Another process is at {path}. Wait for it, or end it, or give another --out; nothing was changed."
+        ) from error
+    try:
+        yield
+    finally:
+        _let_go(lock)
+
+
+def _let_go(lock: FileLock) -> None:
+    """Release a lock and remove its file: before, so that the file of whoever takes it next is not removed."""
+    with suppress(OSError):
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+@contextmanager
+def temporary_beside(path: Path, within: Path | None = None) -> Iterator[Path]:
+    """A folder for what is not whole yet, beside `path` or `within` another folder; removed whatever happens.
+
+    What dead processes left there is swept first.
+    """
+    path = _absolute(path)
+    folder = path.parent if within is None else _absolute(within)
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    place, lock = _held(folder, path.name)
+    try:
+        yield place
+    finally:
+        _clear(place)
+        lock.release()
+
+
+def _held(folder: Path, name: str) -> tuple[Path, FileLock]:
+    """A new folder of ours with its lock; another one where a process has swept it before it was locked."""
+    while True:
+        place = Path(tempfile.mkdtemp(PARTIAL, f".{name}.", folder))
+        lock = FileLock(place / "lock", timeout=0)
+        with suppress(Timeout, FileNotFoundError):
+            lock.acquire()
+            return place, lock
+
+
+def sweep(folder: Path, *, deep: bool = False) -> None:
+    """Remove what dead processes left in `folder`, or `deep` anywhere below it.
+
+    An old folder that was to be replaced, and whose name is free, is put back. What living processes hold, and what
+    cannot be removed, stays.
+    """
+    find = folder.rglob if deep else folder.glob
+    for place in list(find(f".*{PARTIAL}")):
+        with suppress(OSError), _dead(place / "lock"):
+            _clear(place)
+    for file in list(find(f".*{LOCK}")):
+        with suppress(OSError), _dead(file):
+            file.unlink(missing_ok=True)
+
+
+def _clear(place: Path) -> None:
+    """Remove a folder of ours. Where the new in it has not taken its name, the old gets it back, or all stays."""
+    for old in (place / OLD).glob("*"):
+        if (place / NEW / old.name).exists():
+            if os.path.lexists(place.parent / old.name):
+                return
+            os.rename(old, place.parent / old.name)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _dead(file: Path) -> Iterator[None]:
+    """Hold the lock of a process that has ended; raises OSError (a Timeout is one) where it lives."""
+    with FileLock(file, timeout=0):
+        yield
+
+
+def refuse_taken(path: Path, *, overwrite: bool = False) -> None:
+    """Raise ConfigError where something stands under `path`, other than an empty folder, and is not to be replaced.
+
+    A folder that the working directory lies in is never replaced.
+    """
+    if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not overwrite:
+        raise ConfigError(
+            f"{path} exists already, and nothing that stands is replaced unasked. Give another --out, or --overwrite "
+            "(overwrite=True) to replace it once the new is whole."
+        )
+    if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
+        raise ConfigError(f"{path} holds the working directory, so it is not replaced. Give another --out.")
+
+
+def _refuse_sources(out: Path, sources: tuple[Path | str | None, ...], *, inside: bool) -> None:
+    place = out.resolve()
+    for source in sources:
+        if source is None or not Path(source).exists():
+            continue
+        found = Path(source).resolve()
+        if found == place:
+            how = "is"
+        elif found.is_relative_to(place):
+            how = "holds"
+        elif place.is_relative_to(found) and not inside:
+            how = "lies in"
+        else:
+            continue
+        raise ConfigError(f"--out {out} {how} what is read ({source}). Give another --out; nothing was changed.")
+
+
+def _absolute(path: Path) -> Path:
+    """The path with a name of its own, which `.` has not; links stay."""
+    return Path(os.path.abspath(path))
+
+
+def write_json(path: Path, content: Any, *, overwrite: bool = False) -> None:
+    """Write `content` as indented JSON, whole or not at all; NaN and infinity are refused (use None).
+
+    Raises ConfigError where `path` exists and `overwrite` is not given.
+    """
+    with written(path, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

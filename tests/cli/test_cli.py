@@ -90,6 +90,7 @@ def bench(tmp_path_factory, vitals):
     for name, (old, new) in changes.items():
         (folder / f"{name}.toml").write_text(EXPERIMENT.replace(old, new))
     (folder / "empty").mkdir()
+    (folder / "taken.json").write_text("{}")
     return folder
 
 
@@ -145,8 +146,11 @@ BAD = {
     f"data table word.csv {TABLE} --value mg": "No column 'mg' (value)",
     f"data table sound.csv {TABLE} --unit mmol/L": "keeps it in mg/dL",
     f"data table sound.csv --grid 15min --signal lactate {OUT}": "State its unit",
-    "data table vitals.parquet --grid 60min --out vitals.parquet": "is the file that is read",
-    "data simulate --out tables": "holds something already",
+    "data table vitals.parquet --grid 60min --out vitals.parquet": "vitals.parquet exists already",
+    "data table vitals.parquet --grid 60min --out vitals.parquet --overwrite": "is what is read",
+    f"{MIMIC} tables {OUT} --temp nowhere": "--temp nowhere is no folder",
+    "data simulate --out tables": "tables exists already",
+    "data simulate --out tables/ADMISSIONS.csv.gz": "is a file. Give a folder",
     "data simulate --out x --seed -1": "a seed of at least 0",
     "data simulate --out x --patients 3": "greater than or equal to 10",
     "adapt gone.parquet --out x": "No such table: gone.parquet",
@@ -173,7 +177,9 @@ BAD = {
     f"{FORECAST} {OUT} --context 49": "longer than tiny takes (48)",
     f"{FORECAST} {OUT} --samples 1": "greater than or equal to 2 (1 given)",
     f"{FORECAST} {OUT} --adapter tables": "tables holds no adapter",
-    f"{FORECAST} --out vitals.parquet": "is the file that is read",
+    f"{FORECAST} --out vitals.parquet": "vitals.parquet exists already",
+    f"{FORECAST} --out vitals.parquet --overwrite": "is what is read",
+    f"{FORECAST} --out five.parquet": "five.parquet exists already",
     "evaluate vitals.parquet --adapter gone": "gone holds no adapter",
     "run gone.toml --out x": "No such table",
     "run none.toml --out x": "No experiment file none.toml",
@@ -204,6 +210,10 @@ BAD = {
     "params --backbone moirai-1.1-R-small --sites head": "'lora' cannot tune head of moirai-1.1-R-small",
     "methods --backbone gone": "Known: chronos-t5-nano",
     "merge tables --out x": "tables holds no adapter",
+    "merge tables --out tiny": "tiny exists already",
+    "pretrain chronos-t5-nano --out tables": "tables exists already",
+    "sweep relate tables --out taken.json": "taken.json exists already",
+    "bench --backbones tiny --methods lora --out taken.json": "taken.json is taken",
     "status tables": "tables holds no experiment",
     "run good.toml --out x --jobs 0": "at least 1 is needed",
     "run good.toml --out x --engine spark": "Engines: processes, ray",

@@ -26,9 +26,9 @@ def test_every_field_is_an_option_that_is_explained(name):
     options = {option.name: option for option in command(name).params}
     assert options["out"].required
     if name == "simulate":  # it writes tables, which another command reads
-        assert set(options) == {"out", "patients", "seed"}
+        assert set(options) == {"out", "overwrite", "patients", "seed"}
         return
-    assert set(options) == {*kind.model_fields, "out", "as_json"} - {"source"}
+    assert set(options) == {*kind.model_fields, "out", "overwrite", "temp", "as_json"} - {"source"}
     for field, about in kind.model_fields.items():
         if field != "source":
             assert options[field].help.endswith(about.description)

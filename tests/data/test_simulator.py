@@ -11,7 +11,7 @@ import pytest
 from loracast.data.readers.mimic3 import FAHRENHEIT, ITEMS, NEVER
 from loracast.data.simulator import simulate
 from loracast.data.table import open_table
-from loracast.errors import ConfigError, DataError
+from loracast.errors import ConfigError
 
 
 def rows(folder, table):
@@ -142,6 +142,6 @@ def test_impossible_numbers_are_refused(tmp_path, options):
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(DataError, match="holds something already"):
+    with pytest.raises(ConfigError, match="exists already"):
         simulate(tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -12,7 +12,7 @@ import click
 import typer
 
 import loracast
-from loracast.cli.terminal import folder_out, json_out, table_out
+from loracast.cli.terminal import folder_out, json_out, table_out, temp_in
 from loracast.errors import ConfigError
 from loracast.tuning.methods import BUILT_IN
 
@@ -30,6 +30,13 @@ JsonOut = Annotated[Path, typer.Option("--out", help="The .json file to write.",
 FolderOut = Annotated[Path, typer.Option("--out", help="The folder to write.", callback=folder_out)]
 ResultsOut = Annotated[
     Path | None, typer.Option("--out", help="Results folder; runs/NAME if not given.", callback=folder_out)
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", is_eager=True, help="Replace what stands at --out, once the new is whole.")
+]
+Temp = Annotated[
+    Path | None,
+    typer.Option("--temp", help="Folder for what is needed meanwhile; that of --out if not given.", callback=temp_in),
 ]
 LongTable = Annotated[Path, typer.Argument(metavar="TABLE", help="A long table that `loracast data …` wrote.")]
 BackboneName = Annotated[str, typer.Option("--backbone", help="Known name, name on the Hub, or folder.")]

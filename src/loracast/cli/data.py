@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from typer.core import TyperGroup
 
-from loracast.cli.app import AsJson, FolderOut, Seed, TableOut, app, names_in
-from loracast.cli.terminal import not_itself, say
+from loracast.cli.app import AsJson, FolderOut, Overwrite, Seed, TableOut, Temp, app, names_in
+from loracast.cli.terminal import say
 
 
 class ReaderCommands(TyperGroup):
@@ -44,19 +44,24 @@ data_app = typer.Typer(no_args_is_help=True, help="Read clinical data into one l
 app.add_typer(data_app, name="data")
 
 
+WAYS: dict[str, tuple[Any, Any]] = {"overwrite": (Overwrite, False), "temp": (Temp, None)}
+"""What `read` of a reader may be told beside its fields, with option and default; a stranger's may know none."""
+
+
 def _command_of(kind: Any) -> Callable[..., None]:
     """What the command of a class of readers does; its parameters are the fields of the class."""
     fields = {name: field for name, field in kind.model_fields.items() if name != "source"}
 
+    ways = {name: way for name, way in WAYS.items() if name in inspect.signature(kind.read).parameters}
+
     def command(out: Path, as_json: bool, **settings: Any) -> None:
         from loracast.data.readers import reader_of
 
-        if "path" in settings:
-            not_itself(settings["path"], out)
+        how = {name: given for name in ways if (given := settings.pop(name))}
         for name, given in settings.items():
             if given is not None and _plain(fields[name].annotation) is tuple:
                 settings[name] = names_in(given)
-        attrition = reader_of({"source": kind.source_name(), **settings}).read(out, say)
+        attrition = reader_of({"source": kind.source_name(), **settings}).read(out, say, **how)
         if as_json:
             print(json.dumps({"out": str(out), **attrition.as_json()}, indent=2))
         else:
@@ -66,6 +71,7 @@ def _command_of(kind: Any) -> Callable[..., None]:
     asked = [_parameter(name, field, needed=name in kind.required) for name, field in fields.items()]
     asked.sort(key=lambda one: one.name != "path")
     asked.insert("path" in fields, _named("out", TableOut))
+    asked += [_named(name, *way) for name, way in ways.items()]
     asked.append(_named("as_json", AsJson, False))
     command.__signature__ = inspect.Signature(asked)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in asked}
@@ -103,6 +109,7 @@ def _named(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -
 @data_app.command("simulate")
 def data_simulate(
     out: FolderOut,
+    overwrite: Overwrite = False,
     patients: Annotated[int, typer.Option(min=10, help="How many patients.")] = 120,
     seed: Seed = 0,
 ) -> None:
@@ -112,4 +119,4 @@ def data_simulate(
     """
     from loracast.data.simulator import simulate
 
-    print(f"Wrote simulated MIMIC-III tables to {simulate(out, patients=patients, seed=seed)}")
+    print(f"Wrote simulated MIMIC-III tables to {simulate(out, patients=patients, seed=seed, overwrite=overwrite)}")

@@ -14,13 +14,18 @@ from loracast.cli.app import (
     LearningRate,
     LongTable,
     MethodName,
+    Overwrite,
     Seed,
     TableOut,
     Track,
     app,
     with_settings,
 )
-from loracast.cli.terminal import not_itself, say, show
+from loracast.cli.terminal import say, show
+
+ResumeOne = Annotated[
+    bool, typer.Option("--resume", is_eager=True, help="Continue from the last checkpoint under OUT.work.")
+]
 
 
 @app.command()
@@ -107,12 +112,15 @@ def adapt(
     steps: Annotated[int, typer.Option(help="Most optimizer steps.")] = 500,
     batch_size: Annotated[int, typer.Option(help="Windows a step; under torchrun of all processes together.")] = 32,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    resume: ResumeOne = False,
+    overwrite: Overwrite = False,
     track: Track = None,
 ) -> None:
     """Adapt a backbone to your own series. The adapter is a folder that PEFT loads too.
 
     Example: loracast adapt vitals.parquet --method lora --rank 2 --out adapter
+
+    Example: loracast adapt vitals.parquet --out adapter --overwrite
 
     Example: torchrun --nproc-per-node 2 -m loracast adapt vitals.parquet --out adapter
     """
@@ -126,6 +134,7 @@ def adapt(
         training={"steps": steps, "batch_size": batch_size},
         seed=seed,
         resume=resume,
+        overwrite=overwrite,
         track=track or (),
         say=say,
     )
@@ -146,6 +155,7 @@ def forecast(
     joint: Joint = False,
     samples: Annotated[int, typer.Option(help="Sample paths a series.")] = 20,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Forecast what follows every series. Quantiles, as a Parquet table.
 
@@ -153,7 +163,6 @@ def forecast(
     """
     from loracast.study.steps import forecast_table
 
-    not_itself(table, out)
     count = forecast_table(
         table,
         out,
@@ -161,6 +170,7 @@ def forecast(
         backbone=backbone,
         window={"context": context, "horizon": horizon, "joint": joint or None},
         forecasting={"samples": samples, "seed": seed},
+        overwrite=overwrite,
     )
     print(f"Forecast {count} series. Quantiles: {out}")
 
@@ -203,6 +213,7 @@ def merge(
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Adapter folder that `adapt` or `run` wrote.")],
     out: FolderOut,
     backbone: Annotated[str | None, typer.Option(help="Folder of the base, where the adapter cannot find it.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fold an adapter into its backbone. A folder that needs no PEFT and forecasts the same.
 
@@ -210,14 +221,15 @@ def merge(
     """
     from loracast.tuning.adapter import merge_adapter
 
-    print(f"Wrote {merge_adapter(adapter, out, backbone=backbone)}")
+    print(f"Wrote {merge_adapter(adapter, out, backbone=backbone, overwrite=overwrite)}")
 
 
 @app.command()
 def pretrain(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A packaged recipe (chronos-t5-nano) or a .toml.")],
     out: FolderOut,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    resume: ResumeOne = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a nano backbone from nothing. On synthetic series; scores it and writes its model card.
 
@@ -225,4 +237,4 @@ def pretrain(
     """
     from loracast.training.pretrain import pretrain_backbone
 
-    print(f"Weights and model card: {pretrain_backbone(recipe, out, resume=resume, say=say)}")
+    print(f"Weights and model card: {pretrain_backbone(recipe, out, resume=resume, overwrite=overwrite, say=say)}")

@@ -19,6 +19,7 @@ from loracast.cli.app import (
     JsonOut,
     MaxHours,
     MethodName,
+    Overwrite,
     ResultsOut,
     Resume,
     SitesName,
@@ -208,6 +209,7 @@ def sweep_ranks(
 def sweep_relate(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Results folders of rank sweeps.")],
     out: JsonOut = Path("thresholds.json"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Lay thresholds beside what the series are like. Over the finished sweeps of several data sets.
 
@@ -219,7 +221,7 @@ def sweep_relate(
     from loracast.study.summary import write_facts
 
     relation = relate([read_sweep(folder) for folder in folders])
-    write_facts(relation, out)
+    write_facts(relation, out, overwrite=overwrite)
     show(relation_table(relation))
     print(f"Wrote {out}")
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -9,15 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import click
 from rich.console import Console, RenderableType
 
 from loracast.errors import ConfigError, LoracastError
+from loracast.files import refuse_taken
 from loracast.training import distributed
 
 PIPED_WIDTH = 200
 """Columns of a table that no terminal shows: as many as it needs, because rich would cut names short at 80."""
 
 INTERRUPTED = 130
+ENDED = 143
+"""What a shell makes of the end by SIGTERM."""
 # What the place that a caller has named can do to us. Any other OSError is a mistake of ours.
 CALLER_ERRNOS = frozenset(
     {
@@ -36,7 +41,10 @@ CALLER_ERRNOS = frozenset(
     }
 )
 # Libraries in C++ and Rust report a full disk in words, each in an exception of its own.
-FULL_DISK = ("No space left on device", "File too large", "Disk quota exceeded", "PytorchStreamWriter failed writing")
+FULL_DISK = (
+    *("No space left on device", "File too large", "Disk quota exceeded", "Read-only file system"),
+    *("PytorchStreamWriter failed writing", "inline_container.cc"),
+)
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
@@ -57,31 +65,46 @@ def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPED_WIDTH)
 
 
-def table_out(path: Path) -> Path:
+def table_out(context: click.Context, path: Path) -> Path:
     """Check, before any work is done, that a Parquet table can be put at `path`; raises ConfigError."""
-    return _file_out(path, "Parquet", "vitals.parquet")
+    return _file_out(context, path, "Parquet", "vitals.parquet")
 
 
-def json_out(path: Path) -> Path:
+def json_out(context: click.Context, path: Path) -> Path:
     """Check, before any work is done, that a JSON file can be put at `path`; raises ConfigError."""
-    return _file_out(path, "JSON", "result.json")
+    return _file_out(context, path, "JSON", "result.json")
 
 
-def _file_out(path: Path, kind: str, example: str) -> Path:
+def _file_out(context: click.Context, path: Path, kind: str, example: str) -> Path:
     ending = Path(example).suffix
     if path.is_dir():
         raise ConfigError(f"--out {path} is a folder. Give a file, such as {path / example}.")
     if path.suffix != ending:
         raise ConfigError(f"--out {path} would be a {kind} file by another name. Give one that ends in {ending}.")
-    return _below_folders(path)
+    return _free(context, path)
 
 
-def folder_out(path: Path | None) -> Path | None:
+def folder_out(context: click.Context, path: Path | None) -> Path | None:
     """Check, before any work is done, that a folder can be put at `path`; raises ConfigError."""
     if path is None:
         return None
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out {path} is a file. Give a folder, or a name that is not taken.")
+    return _free(context, path)
+
+
+def temp_in(path: Path | None) -> Path | None:
+    """Check that `--temp` is a folder; raises ConfigError."""
+    if path is not None and not path.is_dir():
+        raise ConfigError(f"--temp {path} is no folder. Give one that is there, on a disk with room.")
+    return path
+
+
+def _free(context: click.Context, path: Path) -> Path:
+    """Refuse a place that is taken, in a command that writes its result at once; others continue what they began."""
+    asked = context.params
+    if "overwrite" in asked and not asked.get("resume"):
+        refuse_taken(path, overwrite=asked["overwrite"])
     return _below_folders(path)
 
 
@@ -94,23 +117,20 @@ def _below_folders(path: Path) -> Path:
     return path
 
 
-def not_itself(source: Path, out: Path) -> None:
-    """Raise ConfigError where the result would take the place of what it is made from."""
-    if source.exists() and out.exists() and source.samefile(out):
-        raise ConfigError(f"--out {out} is the file that is read. Give another --out; nothing was changed.")
-
-
 def run_command(command: Callable[..., Any], arguments: Sequence[str] | None) -> None:
     """Run a typer command as a process: 0 fine, 2 the caller's mistake, 1 ours, 130 interrupted.
 
-    A caller's mistake prints its message without a traceback.
+    A caller's mistake prints its message without a traceback. SIGTERM ends the command as Ctrl-C does, with 143, so
+    that nothing temporary is left.
     """
     _quiet_libraries()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # not where a caller has its own way with it
+        signal.signal(signal.SIGTERM, _end)
     try:
         command(args=list(arguments) if arguments is not None else None, prog_name="loracast")
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            _fail(_STOPPED, INTERRUPTED)
+        if end.code in (INTERRUPTED, ENDED):
+            _fail(_STOPPED, end.code)
         raise
     except LoracastError as error:
         _fail(f"Error: {error}", 2)
@@ -123,6 +143,11 @@ def run_command(command: Callable[..., Any], arguments: Sequence[str] | None) ->
         _close_bars()
         traceback.print_exc()
         _fail("This is a mistake of loracast, not yours. Please report it with the lines above.", 1)
+
+
+def _end(*_: Any) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is cleared away now is cleared away whole
+    sys.exit(ENDED)
 
 
 def _callers_reason(error: Exception) -> str | None:

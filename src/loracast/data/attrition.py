@@ -112,9 +112,9 @@ def attrition_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.attrition.json")
 
 
-def write_attrition(attrition: Attrition, out: Path) -> None:
-    """Write the attrition beside the long table `out`, whole or not at all."""
-    write_json(attrition_path(out), attrition.as_json())
+def write_attrition(attrition: Attrition, out: Path, *, overwrite: bool = False) -> None:
+    """Write the attrition beside the long table `out`, whole or not at all; raises ConfigError as `write_json` does."""
+    write_json(attrition_path(out), attrition.as_json(), overwrite=overwrite)
 
 
 def _cell(left: int | None, dropped: int | None) -> str:

@@ -88,11 +88,13 @@ def grid_and_write(
     attrition: Attrition,
     reasons: Sequence[Reason],
     show: Say,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Count the fates of `events`, merge duplicates, average into cells, and write the long table with its attrition.
 
     The same measurements give the same bytes, in whatever order the source had them. Raises DataError with the
-    attrition table where nothing is left.
+    attrition table where nothing is left, ConfigError where `out` exists and `overwrite` is not given.
     """
     _count_fates(con, attrition, reasons)
     if attrition.steps[-1].rows == 0:
@@ -118,10 +120,10 @@ def grid_and_write(
     _count_table(con, attrition, "measurements averaged into grid cells (observed cells)", "cells")
     _refuse_emptiness(con, attrition.steps[-1].rows or 0, info.grid_seconds)
     show(f"Writing {out}")
-    with written(out) as temporary:
+    with written(out, overwrite=overwrite) as temporary:
         _copy(con, temporary, info)
         attrition.table = _described(con, temporary, info.grid_seconds)
-        write_attrition(attrition, out)
+        write_attrition(attrition, out, overwrite=overwrite)
 
 
 def nothing_left(attrition: Attrition) -> DataError:

@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float, Int
 from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
 from loracast.data.signs import ALARM_ITEM, CAREVUE, METAVISION, TWINS, Truth, chart, vital_signs
 from loracast.data.table import LONG_SCHEMA
-from loracast.errors import ConfigError, DataError
-from loracast.files import write_json, written
+from loracast.errors import ConfigError
+from loracast.files import claimed, write_json, written
 
 STATEMENT = "Simulated by loracast. No patient is real; nothing here may be read as evidence about patients."
 LICENCE = "no restriction: simulated, no patient is real"
@@ -58,14 +58,21 @@ class _Cohort:
 
 
 def simulate(
-    out: Path | str, *, patients: int = 120, seed: int = 0, hours: tuple[float, float] = (14, 48), step_minutes: int = 5
+    out: Path | str,
+    *,
+    patients: int = 120,
+    seed: int = 0,
+    hours: tuple[float, float] = (14, 48),
+    step_minutes: int = 5,
+    overwrite: bool = False,
 ) -> Path:
     """Write the tables of a simulated cohort into the new folder `out`, and return it.
 
     `hours` bounds the length of an ordinary stay; a few are shorter than any window needs. Beside the tables stand
     `truth.parquet` (the long table a reader should produce from every stay, with a column `artefact`),
     `corrupted.parquet` (ROW_ID and reason of each row that is not clean) and `SIMULATED.json`. The same arguments
-    give the same tables. Raises ConfigError for impossible numbers, DataError where `out` holds something already.
+    give the same tables. Raises ConfigError for impossible numbers, and where `out` holds something and `overwrite` is
+    not given.
     """
     out = Path(out)
     if patients < 10 or seed < 0 or step_minutes < 1 or 60 % step_minutes or not 1 <= hours[0] <= hours[1]:
@@ -73,15 +80,13 @@ def simulate(
             f"patients={patients}, seed={seed}, hours={hours}, step_minutes={step_minutes} given. Ask for 10 "
             "patients or more, a seed of at least 0, a step that divides an hour, and ascending hours of at least 1."
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} holds something already. Give a new folder, or remove it first.")
     rng = np.random.default_rng(seed)
     cohort = _admit(rng, patients, hours)
     seconds, inside = _steps(rng, cohort, step_minutes)
     signs = vital_signs(rng, (seconds % DAY) / 3600, cohort.septic, step_minutes)
     rows, truth = chart(rng, signs, seconds, inside, cohort.metavision, step_minutes)
     cells = seconds + (-seconds) % (60 * step_minutes)
-    with written(out) as folder:
+    with claimed(out, overwrite=overwrite), written(out, overwrite=overwrite) as folder:
         folder.mkdir()
         for name, table in _tables(rng, cohort).items():
             _write_csv(table, folder / f"{name}.csv.gz")

@@ -10,15 +10,15 @@ import csv
 import errno
 import gzip
 import re
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loracast.data.attrition import attrition_path
 from loracast.errors import ConfigError, DataError
-from loracast.files import one_file, plain_path, quoted, regular
+from loracast.files import claimed, one_file, plain_path, quoted, regular, temporary_beside
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,21 +49,25 @@ REASONS = (
 
 
 @contextmanager
-def workspace(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database in a temporary folder beside `out`, removed afterwards whatever happens.
+def workspace(
+    out: Path, *sources: Path, overwrite: bool = False, temp: Path | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database in a temporary folder beside `out`, or in `temp`, removed afterwards whatever happens.
 
-    Raises DataError where a file that is being read is damaged or the disk is full; rows of patients that DuckDB
-    quotes in its messages are left out.
+    A long table will be written at `out`, with its attrition beside it, from `sources`: nobody else may write there
+    meanwhile. Raises ConfigError as `claimed` does, DataError where a file that is being read is damaged or the disk
+    is full; rows of patients that DuckDB quotes in its messages are left out.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # Of the name only what DuckDB takes as it is: it reads a "?" in a database's path as the start of options.
-        name = re.sub(r"[^\w.-]", "_", out.name)
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out.parent) as folder, reading(out):
-            con = connect(Path(folder) / "work.duckdb")
+        with (
+            claimed(out, *sources, overwrite=overwrite, inside=True, beside=(attrition_path(out),)),
+            temporary_beside(out, temp) as folder,
+            reading(out, temp),
+        ):
+            con = connect(folder / "work.duckdb")
             try:
                 con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-                con.execute(f"SET temp_directory = {quoted(Path(folder).absolute() / 'spill')}")
+                con.execute(f"SET temp_directory = {quoted(folder / 'spill')}")
                 con.execute("SET enable_progress_bar = false")
                 yield con
             finally:
@@ -71,7 +75,7 @@ def workspace(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
-        raise DataError(_explained(str(error), out)) from error
+        raise DataError(_explained(str(error), out, temp)) from error
 
 
 def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -282,7 +286,10 @@ def _explained(message: str, out: Path, temp: Path | None = None) -> str:
     text = _without_values(message)
     if _is_full(message):
         places = " or ".join(str(place) for place in (out.parent, temp) if place is not None)
-        return f"The disk under {places} is full. Nothing was written to {out}. Free some space and repeat."
+        return (
+            f"The disk under {places} is full. Nothing was written to {out}. Free some space, or put what is needed "
+            "meanwhile elsewhere (temp=..., --temp), and repeat."
+        )
     if "GZIP" in message.upper():
         return f"A compressed file is truncated or damaged: {text}. Download it again and compare its checksum."
     return f"Reading failed: {text}. {_NOTHING} {out}."

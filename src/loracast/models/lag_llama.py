@@ -252,7 +252,7 @@ def _imported(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with contextlib.suppress(BackboneError):
             return _saved(folder)
     content, tensors = read_lag_llama(file)
-    with contextlib.suppress(OSError, SafetensorError), written(folder) as temporary:
+    with contextlib.suppress(OSError, SafetensorError), written(folder, overwrite=True) as temporary:
         temporary.mkdir(parents=True)
         write_json(temporary / _SAVED[0], content)
         save_file(tensors, temporary / _SAVED[1], metadata={"format": "pt"})

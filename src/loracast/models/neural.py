@@ -101,9 +101,9 @@ class NeuralNetwork:
             "sizes": _SIZES[self._model](self._context, self._horizon),
         }
         tensors = {name: p.detach().to("cpu", copy=True).contiguous() for name, p in trained_numbers(self.net).items()}
-        with written(folder / "model.safetensors") as temporary:
+        with written(folder / "model.safetensors", overwrite=True) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
-        write_json(folder / "config.json", content)
+        write_json(folder / "config.json", content, overwrite=True)
 
     def loss(
         self,

@@ -117,6 +117,6 @@ def save_network(net: nn.Module, config: Mapping[str, Any], folder: str | Path) 
     """Write config.json and model.safetensors of a network of ours, each whole or not at all."""
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    with written(folder / WEIGHTS) as temporary:
+    with written(folder / WEIGHTS, overwrite=True) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
-    write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config, overwrite=True)

@@ -84,7 +84,7 @@ def write_arm_pages(results: Results, folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    with written(path) as temporary:
+    with written(path, overwrite=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -201,7 +201,7 @@ class Sums:
     def to_parquet(self, path: Path) -> None:
         """Write the sums, whole or not at all."""
         table = pa.Table.from_pandas(self.cells, preserve_index=False)
-        with written(path) as temporary:
+        with written(path, overwrite=True) as temporary:
             pq.write_table(table.replace_schema_metadata(None), temporary)
 
     @classmethod

@@ -159,15 +159,15 @@ def _train(job: _Job, conduct: Conduct) -> _Trained:
             track=conduct.track,
             results=conduct.results,
         )
-    write_json(folder / LEARNING, curve.as_json())
+    write_json(folder / LEARNING, curve.as_json(), overwrite=True)
     facts = training_facts(windows, train, curve, job.seed, job.spec.split)
     saved = folder / ("network" if job.base is None else "adapter")
     if job.base is None:
-        with written(saved) as temporary:
+        with written(saved, overwrite=True) as temporary:
             temporary.mkdir(parents=True)
             attached.network.save(temporary)
     else:
-        save_adapter(attached, arm, saved, base=job.base, training=facts)
+        save_adapter(attached, arm, saved, base=job.base, training=facts, overwrite=True)
     return _Trained(curve, meter, facts.patients["train"], saved, whole)
 
 
@@ -204,7 +204,7 @@ def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool)
         one = forecaster(attached.model, spec.forecast, context=arm.context)
         return score(one, windows, batch_size=size, label=label, quantiles=quantiles, progress=progress)
 
-    with cost.metered() as meter, written(job.folder / QUANTILES) as temporary:
+    with cost.metered() as meter, written(job.folder / QUANTILES, overwrite=True) as temporary:
         sums = scored(windows.test, temporary)
     sums.to_parquet(job.folder / CELLS)
     if spec.validation_scores:
@@ -228,7 +228,7 @@ def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool)
         versions=cost.versions(families()[card.family].packages),
         scores=summarise([sums]),
     )
-    write_facts(result, job.folder / RESULT)
+    write_facts(result, job.folder / RESULT, overwrite=True)
 
 
 def facts_of(arm: ArmSpec, model: Model | Network, trainable: int) -> dict[str, Any]:

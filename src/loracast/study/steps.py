@@ -4,6 +4,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from loracast.data.split import split_patients
 from loracast.data.table import open_table, patients_of
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import AdapterError, ConfigError
-from loracast.files import digest, read_json, write_json, written
+from loracast.files import claimed, digest, written
 from loracast.models.base import Model, check_window
 from loracast.models.forecast import forecaster, score
 from loracast.models.naive import FLOOR
@@ -31,10 +32,11 @@ from loracast.training import distributed
 from loracast.training.fit import fit
 from loracast.training.task import window_task
 from loracast.training.trackers import check_trackers
+from loracast.training.work import ASKED, CHECKPOINTS, begin_work, work_of
 from loracast.tuning.adapter import base_digest, load_adapter, save_adapter
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
-from loracast.tuning.card import TrainedCard, read_card
+from loracast.tuning.card import CARD, TrainedCard, read_card
 from loracast.tuning.methods import methods
 from loracast.types import LEVELS, Rows, Say, Table
 
@@ -51,6 +53,7 @@ def adapt_table(
     training: Settings | None = None,
     seed: int = 0,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
     track: Sequence[str] = (),
     say: Say = logger.warning,
@@ -59,8 +62,10 @@ def adapt_table(
 
     `arm`, `window` and `training` take the keys of `ArmSpec`, `WindowSpec` and `TrainSpec`. Patients are split by
     `seed`; training sees the training patients, early stopping the validation patients, nobody the test patients.
-    Windows and checkpoints lie under `OUT.work` until the adapter is saved, so that `resume` can continue. `track`
-    names trackers; their local files lie in the folder of `out`. `say` is told where memory runs out.
+    Windows and checkpoints lie under `OUT.work` until the adapter is saved, so that `resume` can continue. What stands
+    at `out`, and checkpoints that are not resumed, are replaced only with `overwrite`, `out` once the new adapter is
+    whole. `track` names trackers; their local files lie in the folder of `out`. `say` is told where memory runs out.
+    Raises ConfigError where another process is at `out`, or `out` is or holds what is read.
 
     Under torchrun every process calls this: the main one cuts the windows and writes, `batch_size` is the total.
     """
@@ -81,43 +86,56 @@ def adapt_table(
     attached = attach(backbone, spec.method)
     asked: dict[str, Any] = {"seed": seed, "table": table.fingerprint}
     asked |= {name: part.model_dump(mode="json") for name, part in (("arm", spec), ("training", loop), ("window", cut))}
-    work = out.with_name(f"{out.name}.work")
-    with distributed.main_first():
-        windows = _prepared(out, work, table, cut, split, asked, resume=resume)
-    train = windows.train.of_patients(spec.patients, seed).seeing(spec.context)
-    seen = windows.validation.seeing(spec.context)
-    plan = spec.training_of(loop, backbone.card.parameters)
-    curve = fit(
-        window_task(attached, train, seen, name=spec.name, validation_windows=plan.validation_windows),
-        plan,
-        work / "checkpoints",
-        seed=seed,
-        resume=resume,
-        progress=progress,
-        say=say,
-        track=track,
-        run_name=f"{out.name}: {spec.name}, seed {seed}",
-        results=out.absolute().parent,
-    )
-    with distributed.main_first():
-        if distributed.is_main():
-            save_adapter(attached, spec, out, base=base, training=training_facts(windows, train, curve, seed, split))
-            shutil.rmtree(work)
+    ours = resume and _is_saved(out, spec, seed, table)
+    with claimed(out, table.path, spec.model, overwrite=overwrite or ours) if distributed.is_main() else nullcontext():
+        with distributed.main_first():
+            windows = _prepared(out, table, cut, split, asked, resume=resume, overwrite=overwrite)
+        train = windows.train.of_patients(spec.patients, seed).seeing(spec.context)
+        seen = windows.validation.seeing(spec.context)
+        plan = spec.training_of(loop, backbone.card.parameters)
+        curve = fit(
+            window_task(attached, train, seen, name=spec.name, validation_windows=plan.validation_windows),
+            plan,
+            work_of(out) / CHECKPOINTS,
+            seed=seed,
+            resume=resume,
+            progress=progress,
+            say=say,
+            track=track,
+            run_name=f"{out.name}: {spec.name}, seed {seed}",
+            results=out.absolute().parent,
+        )
+        with distributed.main_first():
+            if distributed.is_main():
+                facts = training_facts(windows, train, curve, seed, split)
+                save_adapter(attached, spec, out, base=base, training=facts, overwrite=overwrite or ours)
+                shutil.rmtree(work_of(out))
     return read_card(out, TrainedCard)
 
 
+def _is_saved(out: Path, spec: ArmSpec, seed: int, table: Table) -> bool:
+    """Whether `out` is what an adaptation left that was killed between saving it and clearing its work away."""
+    if not (out / CARD).is_file() or not (work_of(out) / ASKED).is_file():
+        return False
+    card = read_card(out, TrainedCard)
+    arm = card.arm.model_copy(update={"model": spec.model})
+    return (arm, card.seed, card.data.table_fingerprint) == (spec, seed, table.fingerprint)
+
+
 def _prepared(
-    out: Path, work: Path, table: Table, cut: WindowSpec, split: SplitSpec, asked: dict[str, Any], *, resume: bool
+    out: Path, table: Table, cut: WindowSpec, split: SplitSpec, asked: dict[str, Any], *, resume: bool, overwrite: bool
 ) -> Windows:
-    """The windows under `work`, cut by the main process."""
+    """The windows under `OUT.work`, cut by the main process."""
+    folder = work_of(out) / "windows"
     if not distributed.is_main():
-        return open_windows(work / "windows")
-    _claim_work(out, work, asked, resume=resume)
+        return open_windows(folder)
+    work = begin_work(out, asked, resume=resume, overwrite=overwrite)
+    if (folder / "windows.json").is_file():
+        return open_windows(folder)
     try:
-        return _windows(table, work / "windows", cut, split)
+        return _windows(table, folder, cut, split)
     except BaseException:
-        if not (work / "checkpoints").exists():
-            shutil.rmtree(work)
+        shutil.rmtree(work)
         raise
 
 
@@ -129,13 +147,15 @@ def forecast_table(
     backbone: str = "chronos-t5-nano",
     window: Settings | None = None,
     forecasting: Settings | None = None,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> int:
     """Forecast the steps that follow the end of every series, into a Parquet table; returns how many series.
 
     With an adapter, `backbone` is read only where it is a folder, or the adapter's card cannot find its own.
     Columns: patient, stay, series, signal, time, and a column a quantile level (`q0.1` … `q0.9`), in the units of the
-    signal. A series shorter than the context is forecast from what there is.
+    signal. A series shorter than the context is forecast from what there is. What stands at `out` is replaced
+    only with `overwrite`; raises ConfigError for that, where another process is at `out`, or it is what is read.
     """
     table = table if isinstance(table, Table) else open_table(table)
     spec = _window(window)
@@ -150,8 +170,8 @@ def forecast_table(
     assert spec.horizon is not None
     check_window(model.card, spec.context)
     settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
-    count = 0
-    with written(Path(out)) as temporary:
+    count, out, sources = 0, Path(out), (table.path, adapter, backbone)
+    with claimed(out, *sources, overwrite=overwrite, inside=True), written(out, overwrite=overwrite) as temporary:
         writer = None
         generator = torch.Generator().manual_seed(settings.seed)
         for tails in tqdm(tails_of(table, spec.context, settings.batch_size), unit="batch", disable=not progress):
@@ -238,21 +258,6 @@ def evaluate_table(
 def _references(arm: ArmFacts, zero_shot: str) -> dict[str, str]:
     """What an adapter is held against: zero-shot, whatever it is itself."""
     return {"zero-shot": zero_shot} if arm.kind == "pretrained" and arm.arm != zero_shot else {}
-
-
-def _claim_work(out: Path, work: Path, asked: dict[str, Any], *, resume: bool) -> None:
-    """Take `work` for what is half done; raises ConfigError where it, or `out`, is another's."""
-    file = work / "asked.json"
-    if out.exists() and not (resume and file.is_file()):
-        raise ConfigError(f"{out} exists already. Give another --out, or remove it.")
-    if resume and file.is_file() and read_json(file) != digest(asked):
-        raise ConfigError(
-            f"{work} was begun with another table or other settings; to mix them would be neither. Resume with those, "
-            "give another --out, or start again without --resume."
-        )
-    if work.exists() and not resume:
-        shutil.rmtree(work)
-    write_json(file, digest(asked))
 
 
 def _base_of(card: TrainedCard, backbone: str) -> str | None:

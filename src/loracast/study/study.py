@@ -3,15 +3,16 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from loracast.data.attrition import attrition_path
+from loracast.data.readers import TABLE
 from loracast.data.split import split_patients
 from loracast.data.table import patients_of
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import BudgetError, ConfigError, LoracastError, TrainingError
+from loracast.files import alone, sweep
 from loracast.models.base import Model, check_window
 from loracast.models.naive import FLOOR
 from loracast.models.registry import backbones, load_model, models, skeleton
@@ -54,9 +55,11 @@ def run_experiment(
     fresh = not (out / EXPERIMENT).is_file()
     if fresh:
         _check_arms(spec)
-    _claim(spec, out)
-    with _alone(out):
+    with alone(out):
+        _claim(spec, out)
+        sweep(out, deep=True)
         try:
+            _forget_half_a_reading(out / "data")
             table = spec.data.open(out / "data", say)
             windows = _windows(spec, table, out / "data" / "windows")
         except LoracastError:
@@ -114,7 +117,7 @@ def _carried_out(plan: Plan, tasks: Sequence[Task], runs: Sequence[Run], *, say:
         if outcome.state == "failed":
             say(f"[{outcome.number + 1}/{len(runs)}] {run.name}, seed {run.seed}, FAILED: {outcome.error}")
             if not run.reason():  # its process died before it could write why
-                write_facts(Failure(error=outcome.error or "no reason was given"), run.folder / FAILED)
+                write_facts(Failure(error=outcome.error or "no reason was given"), run.folder / FAILED, overwrite=True)
         elif outcome.state == "done" and len(ended) % 5 == 0 and len(ended) < len(tasks):
             left = (time.monotonic() - start) / len(ended) * (len(tasks) - len(ended))
             say(f"{before + len(ended)} of {len(runs)} runs behind us, about {max(1, round(left / 60))} min to go")
@@ -152,7 +155,7 @@ def _summary(
         if fact["arm"] in open_arms and fact["state"] != "done"
     ]
     summary = summarise_experiment(spec, table, windows, whole, command=command, missing=missing)
-    write_facts(summary, out / SUMMARY)
+    write_facts(summary, out / SUMMARY, overwrite=True)
     return summary
 
 
@@ -187,26 +190,19 @@ def _claim(spec: ExperimentSpec, out: Path) -> None:
             )
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no experiment. Give an empty or a new folder with --out.")
-    write_facts(claim_of(spec, out), out / EXPERIMENT)
+    write_facts(claim_of(spec, out), out / EXPERIMENT, overwrite=True)
 
 
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep another process from running the same folder; the system lets go of it if this one is killed."""
-    try:
-        with FileLock(out / ".lock", timeout=0):
-            for stale in out.rglob(".*.partial"):  # of a process that was killed in the middle of writing
-                shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
-            yield
-    except Timeout as error:
-        raise ConfigError(f"Another process is running {out}. Wait for it, or give another --out.") from error
+def _forget_half_a_reading(data: Path) -> None:
+    """Remove the attrition that a reading left which was killed before its table had a name."""
+    if not (data / TABLE).is_file():
+        attrition_path(data / TABLE).unlink(missing_ok=True)
 
 
 def _unclaim(out: Path) -> None:
     """Take back a claim on which nothing has run: it would only keep the corrected experiment out."""
     shutil.rmtree(out / "data", ignore_errors=True)
-    for file in (EXPERIMENT, ".lock"):
-        (out / file).unlink(missing_ok=True)
+    (out / EXPERIMENT).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         out.rmdir()
 

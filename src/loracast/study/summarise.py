@@ -205,7 +205,7 @@ def _write_examples(windows: WindowSet, runs: Sequence[Run]) -> None:
     for run in runs:
         quantiles = np.load(run.folder / QUANTILES, mmap_mode="r")
         examples = [_example(windows, kind, row, quantiles[row], last_value[row]) for kind, row in chosen]
-        write_json(run.folder / EXAMPLES, [example.model_dump(mode="json") for example in examples])
+        write_json(run.folder / EXAMPLES, [example.model_dump(mode="json") for example in examples], overwrite=True)
 
 
 def choose_examples(windows: WindowSet, quantiles: np.ndarray) -> list[tuple[str, int]]:

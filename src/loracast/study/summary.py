@@ -255,6 +255,6 @@ def refuse_other_format(file: Path, content: dict[str, Any], kind: type[Frozen])
         )
 
 
-def write_facts(fact: Frozen, file: Path) -> None:
-    """Write facts as JSON, whole or not at all."""
-    write_json(file, fact.model_dump(mode="json"))
+def write_facts(fact: Frozen, file: Path, *, overwrite: bool = False) -> None:
+    """Write facts as JSON, whole or not at all; raises ConfigError where `file` exists and `overwrite` is not given."""
+    write_json(file, fact.model_dump(mode="json"), overwrite=overwrite)

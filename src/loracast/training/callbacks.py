@@ -84,7 +84,7 @@ class MarkWhole(TrainerCallback):
         distributed.barrier()  # every process has put its random state into the checkpoint
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if distributed.is_main():
-            write_json(folder / MARKER, {"seconds": time.monotonic() - self.start, **self.facts()})
+            write_json(folder / MARKER, {"seconds": time.monotonic() - self.start, **self.facts()}, overwrite=True)
 
 
 class AfterCheckpoint(TrainerCallback):

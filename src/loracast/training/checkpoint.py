@@ -125,5 +125,5 @@ def load(task: Task, folder: Path, name: str) -> None:
 
 def _write(tensors: Mapping[str, Tensor], file: Path) -> None:
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    with written(file) as temporary:
+    with written(file, overwrite=True) as temporary:
         safetensors.torch.save_file(copies, temporary)

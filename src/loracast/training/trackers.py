@@ -126,7 +126,7 @@ def _mlflow_run(experiment: str, run: str, memory: Path, *, resume: bool) -> Ite
         opened = mlflow.start_run(run_id=known)
     status = "FAILED"
     try:
-        write_json(memory, {"mlflow": opened.info.run_id})
+        write_json(memory, {"mlflow": opened.info.run_id}, overwrite=True)
         yield
         status = "FINISHED"
     except (KeyboardInterrupt, BudgetError):

@@ -21,7 +21,7 @@ from peft.tuners.ln_tuning.layer import LNTuningLayer
 from torch import Tensor
 
 from loracast.errors import AdapterError, ConfigError, TrainingError
-from loracast.files import read_json, write_json, written
+from loracast.files import claimed, read_json, write_json, written
 from loracast.models.base import Backbone, Network
 from loracast.models.hub import Shapes, read_tensors, refuse_broken, shapes_of
 from loracast.models.registry import backbones, is_listed, load_backbone
@@ -50,9 +50,15 @@ def base_digest(model: Network) -> str:
 
 
 def save_adapter(
-    attached: Attached, arm: ArmSpec, folder: Path, *, base: str, training: Training | None = None
+    attached: Attached,
+    arm: ArmSpec,
+    folder: Path,
+    *,
+    base: str,
+    training: Training | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """Save what was trained to `folder`, whole or not at all.
+    """Save what was trained to `folder`, whole or not at all; what stands there is replaced only with `overwrite`.
 
     `base` is `base_digest` of the model as it was loaded, `training` what the card adds where it was trained on data.
     """
@@ -69,7 +75,7 @@ def save_adapter(
         trainable_parameters=attached.trainable_parameters,
     )
     content = card.model_dump(mode="json") | (training.model_dump(mode="json") if training else {})
-    with written(folder) as temporary:
+    with written(folder, overwrite=overwrite) as temporary:
         temporary.mkdir(parents=True)
         if attached.is_whole:
             _save_whole(attached.network, temporary, "every weight tuned by loracast")
@@ -106,20 +112,24 @@ def _save_whole(model: Network, folder: Path, what: str) -> None:
     (folder / "README.md").write_text(f"{head}\n{card.name}, {what}.\n", encoding="utf-8")
 
 
-def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None = None) -> Path:
+def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None = None, overwrite: bool = False) -> Path:
     """Write the backbone with an adapter folded into its weights to `out`: a model without PEFT, as fast as the base.
 
-    Its forecasts are those of the adapter up to rounding. Raises AdapterError as `load_adapter` does.
+    Its forecasts are those of the adapter up to rounding. Raises AdapterError as `load_adapter` does, ConfigError where
+    `out` exists and `overwrite` is not given, and, even then, where it is, holds or lies in the adapter or its base.
     """
-    base, wrapper = _loaded(Path(folder), backbone)
-    if wrapper is not None:
-        _fold(base, wrapper, read_card(Path(folder), Card).arm.method.name)
-    with written(Path(out)) as temporary:
-        temporary.mkdir(parents=True)
-        _save_whole(base, temporary, "with an adapter of loracast folded into its weights")
-        content = read_json(Path(folder) / CARD, AdapterError) | {"merged": True, "files": digests_of(temporary)}
-        write_json(temporary / CARD, content)
-    return Path(out)
+    folder, out = Path(folder), Path(out)
+    card = read_card(folder, Card)
+    with claimed(out, folder, backbone or card.model, overwrite=overwrite):
+        base, wrapper = _loaded(folder, backbone)
+        if wrapper is not None:
+            _fold(base, wrapper, card.arm.method.name)
+        with written(out, overwrite=overwrite) as temporary:
+            temporary.mkdir(parents=True)
+            _save_whole(base, temporary, "with an adapter of loracast folded into its weights")
+            content = read_json(folder / CARD, AdapterError) | {"merged": True, "files": digests_of(temporary)}
+            write_json(temporary / CARD, content)
+    return out
 
 
 def _fold(base: Backbone, wrapper: PeftModel, method: str) -> None:

@@ -51,7 +51,7 @@ def packed(tmp_path, kind, records=RECORDS):
 
 def read(source, tmp_path, **options):
     out = tmp_path / "out.parquet"
-    attrition = Cinc2019Reader(path=source, **{"signals": ("heart_rate", "map"), **options}).read(out)
+    attrition = Cinc2019Reader(path=source, **{"signals": ("heart_rate", "map"), **options}).read(out, overwrite=True)
     return out, attrition.as_json()
 
 

@@ -350,7 +350,7 @@ def test_a_failed_reading_leaves_an_earlier_table_as_it_was(tables, tmp_path):
     out = tmp_path / "out.parquet"
     out.write_text("earlier")
     with pytest.raises(DataError):
-        readers.read_data("mimic3", tables(DIAGNOSES_ICD=[(10, "0389")]), out)
+        readers.read_data("mimic3", tables(DIAGNOSES_ICD=[(10, "0389")]), out, overwrite=True)
     assert out.read_text() == "earlier"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from loracast.data.readers.mimic3 import Mimic3Reader
 from loracast.data.readers.simulate import SimulatedReader
-from loracast.errors import DataError
+from loracast.errors import ConfigError
 
 
 def test_a_simulated_cohort_is_read_once_says_so_and_is_labelled(tmp_path):
@@ -29,6 +29,6 @@ def test_the_tables_are_those_that_the_mimic_reader_reads_with_the_same_settings
 
 def test_tables_of_other_patients_are_neither_read_nor_replaced(tmp_path):
     SimulatedReader(patients=10, signals=("map",)).read(tmp_path / "one.parquet")
-    with pytest.raises(DataError, match="tables holds something already"):
+    with pytest.raises(ConfigError, match="tables exists already"):
         SimulatedReader(patients=10, seed=1, signals=("map",)).read(tmp_path / "two.parquet")
     assert not (tmp_path / "two.parquet").exists()

@@ -29,7 +29,7 @@ def measured(*rows):
 
 def put(frame, tmp_path, **options):
     out = tmp_path / "own.parquet"
-    attrition = write_table(frame, out, **{"grid": "15min", **COLUMNS, **options})
+    attrition = write_table(frame, out, **{"grid": "15min", "overwrite": True, **COLUMNS, **options})
     return out, attrition.as_json()
 
 

@@ -93,9 +93,16 @@ def test_a_run_killed_while_saving_resumes_to_the_weights_of_an_uninterrupted_on
 def test_a_folder_with_a_run_is_not_started_over(tmp_path: Path) -> None:
     from loracast.errors import ConfigError
 
-    (tmp_path / "checkpoints").mkdir()
+    checkpoint = tmp_path / "nano.work" / "checkpoints" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="is not of loracast"):
+        pretrain_backbone("chronos-t5-nano", tmp_path / "nano")
+    (tmp_path / "nano.work" / "asked.json").write_text('"another recipe"')
     with pytest.raises(ConfigError, match="--resume"):
-        pretrain_backbone("chronos-t5-nano", tmp_path)
+        pretrain_backbone("chronos-t5-nano", tmp_path / "nano")
+    with pytest.raises(ConfigError, match="begun with another"):
+        pretrain_backbone("chronos-t5-nano", tmp_path / "nano", resume=True)
+    assert checkpoint.is_dir()
 
 
 def test_the_registered_sizes_are_those_that_the_recipe_builds() -> None:

@@ -6,6 +6,7 @@ Importing this, and the readers' files, loads neither DuckDB nor Arrow.
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,10 +51,14 @@ class Reader(Frozen):
     """Its name in a TOML and on the command line: each reader has `Literal["…"]` here, and that as the default."""
 
     @abstractmethod
-    def read(self, out: Path | str, say: Say = quiet) -> Attrition:
+    def read(
+        self, out: Path | str, say: Say = quiet, *, overwrite: bool = False, temp: Path | None = None
+    ) -> Attrition:
         """Write the long table at `out` with its attrition beside it; `say` is told what is being done.
 
-        Raises DataError where the source is not there or cannot be used, and where nobody is left.
+        What stands there is replaced only with `overwrite`. What is needed meanwhile lies in a hidden folder beside
+        `out`, or in the folder `temp`. Raises ConfigError where `out` may not be written or another process is at it,
+        DataError where the source is not there or cannot be used, and where nobody is left.
         """
 
     def open(self, folder: Path, say: Say = quiet) -> Table:
@@ -133,14 +138,28 @@ def reader_of(content: Mapping[str, Any]) -> Reader:
     return parse(kind, dict(content), f"Source {content['source']!r}")
 
 
-def read_data(source: str, path: Path | str | None, out: Path | str, *, say: Say = quiet, **settings: Any) -> Attrition:
+def read_data(
+    source: str,
+    path: Path | str | None,
+    out: Path | str,
+    *,
+    overwrite: bool = False,
+    temp: Path | None = None,
+    say: Say = quiet,
+    **settings: Any,
+) -> Attrition:
     """Read the source at `path` (None for one that has no path) into a long table at `out`; return what was dropped.
 
-    `settings` are those of the reader: `loracast data SOURCE --help` lists them. Raises ConfigError for an unknown
+    `settings` are those of the reader: `loracast data SOURCE --help` lists them; `overwrite` and `temp`: see
+    `Reader.read`. Raises ConfigError for an unknown
     source or setting, DataError where the source cannot be used.
     """
     where = {} if path is None else {"path": path}
-    return reader_of({"source": source, **where, **settings}).read(out, say)
+    reader = reader_of({"source": source, **where, **settings})
+    asked: dict[str, Any] = {name: given for name, given in (("overwrite", overwrite), ("temp", temp)) if given}
+    if asked.keys() - inspect.signature(reader.read).parameters:
+        raise ConfigError(f"The reader of {source!r} takes no {' and no '.join(asked)}: it is of an older loracast.")
+    return reader.read(out, say, **asked)
 
 
 def _validated(given: Any) -> Reader:

@@ -66,22 +66,25 @@ class Cinc2019Reader(Reader):
     min_hours: AtLeastZero = 12
     """Least number of hourly rows."""
 
-    def read(self, out: Path | str, say: Say = quiet) -> Attrition:
+    def read(
+        self, out: Path | str, say: Say = quiet, *, overwrite: bool = False, temp: Path | None = None
+    ) -> Attrition:
         """Write the chosen signals as an hourly long table at `out`, and what was dropped beside it.
 
         Raises DataError for a missing or damaged source, a file without a needed column or with text for a number,
-        two files of one name, an unknown signal, and where nobody is left (with the attrition table).
+        two files of one name, an unknown signal, and where nobody is left (with the attrition table). `overwrite` and
+        `temp`: see `Reader.read`.
         """
         names = signals_named(self.signals)
         attrition = Attrition()
         units = {name: SIGNALS[name].unit for name in names}
         cohort = "septic" if self.septic_only else "all"
         info = TableInfo("cinc2019", False, GRID_SECONDS, units, LICENCE, cohort)
-        with workspace(Path(out)) as con:
+        with workspace(Path(out), self.path, overwrite=overwrite, temp=temp) as con:
             found = _load(con, self.path, names, say)
             _select(con, found, self.septic_only, self.min_hours, attrition)
             reasons = _fates(con, names, attrition)
-            grid_and_write(con, Path(out), info, attrition, reasons, say)
+            grid_and_write(con, Path(out), info, attrition, reasons, say, overwrite=overwrite)
         return attrition
 
 

@@ -121,11 +121,13 @@ class Mimic3Reader(IcuStays):
     path: Path
     """Folder of the tables (.csv, .csv.gz, .parquet)."""
 
-    def read(self, out: Path | str, say: Say = quiet) -> Attrition:
+    def read(
+        self, out: Path | str, say: Say = quiet, *, overwrite: bool = False, temp: Path | None = None
+    ) -> Attrition:
         """Write the chosen signals of the chosen stays as a long table at `out`, and what was dropped beside it.
 
         Raises DataError for a missing folder, table or column, a damaged file, an unknown signal, cohort or grid, and
-        for an empty cohort (with the attrition table that shows why).
+        for an empty cohort (with the attrition table that shows why). `overwrite` and `temp`: see `Reader.read`.
         """
         names = signals_named(self.signals)
         cohort = cohort_named(self.cohort)
@@ -141,14 +143,14 @@ class Mimic3Reader(IcuStays):
             licence=SIMULATED_LICENCE if simulated else LICENCE,
             cohort=self.cohort,
         )
-        with workspace(Path(out)) as con:
+        with workspace(Path(out), self.path, overwrite=overwrite, temp=temp) as con:
             for table, path in files.items():
                 _declare(con, table, path)
             say("Selecting stays")
             _select_stays(con, self, cohort, attrition)
             say(f"Reading {files['CHARTEVENTS'].name}")
             reasons = _load_events(con, names, cohort, attrition)
-            grid_and_write(con, Path(out), info, attrition, reasons, say)
+            grid_and_write(con, Path(out), info, attrition, reasons, say, overwrite=overwrite)
         return attrition
 
 

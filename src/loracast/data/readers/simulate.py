@@ -33,10 +33,13 @@ class SimulatedReader(IcuStays):
     grid: str = "5min"
     """Step of the regular grid."""
 
-    def read(self, out: Path | str, say: Say = quiet) -> Attrition:
+    def read(
+        self, out: Path | str, say: Say = quiet, *, overwrite: bool = False, temp: Path | None = None
+    ) -> Attrition:
         """Simulate the tables into the folder `tables` beside `out`, unless they are there, and read them into `out`.
 
-        Raises DataError where that folder holds anything else, and where nobody is left.
+        Raises ConfigError where that folder holds anything else, and where nobody is left. `overwrite` and `temp`: see
+        `Reader.read`.
         """
         from loracast.data.simulator import simulate
 
@@ -45,7 +48,7 @@ class SimulatedReader(IcuStays):
             say(f"Simulating {self.patients} patients (no patient is real)")
             simulate(tables, patients=self.patients, seed=self.seed)
         wanted = {name: getattr(self, name) for name in IcuStays.model_fields if name != "source"}
-        return Mimic3Reader(path=tables, **wanted).read(out, say)
+        return Mimic3Reader(path=tables, **wanted).read(out, say, overwrite=overwrite, temp=temp)
 
     def _made(self, tables: Path) -> bool:
         """Whether a folder holds the tables of these patients."""

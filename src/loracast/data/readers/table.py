@@ -69,10 +69,13 @@ class TableReader(Reader):
             )
         return self
 
-    def read(self, out: Path | str, say: Say = quiet) -> Attrition:
+    def read(
+        self, out: Path | str, say: Say = quiet, *, overwrite: bool = False, temp: Path | None = None
+    ) -> Attrition:
         """Put the measurements on the grid and write them at `out`, with what was dropped beside it.
 
-        Raises ConfigError without a `grid`, DataError as `write_table` does.
+        Raises ConfigError without a `grid`, DataError as `write_table` does. `overwrite` and `temp`: see
+        `Reader.read`.
         """
         if self.grid is None:
             raise ConfigError(
@@ -92,6 +95,8 @@ class TableReader(Reader):
             licence=self.licence,
             signals=self.signals,
             say=say,
+            overwrite=overwrite,
+            temp=temp,
         )
 
     def open(self, folder: Path, say: Say = quiet) -> Table:
@@ -118,6 +123,8 @@ def write_table(
     licence: str = "not stated",
     signals: Sequence[str] | None = None,
     say: Say = quiet,
+    overwrite: bool = False,
+    temp: Path | None = None,
 ) -> Attrition:
     """Put measurements of any step and order on the regular `grid` and write them as a long table at `out`.
 
@@ -126,15 +133,17 @@ def write_table(
     signal that is measured; of several, `signals` are kept, or all. Without `stay` a patient is one stay; where two
     patients use the same name for a stay, the patient is put before it. `unit` is one unit or a unit a signal, needed
     for signals loracast does not know. Rows without a value, values outside the plausible range of a known signal and
-    measurements at the same time are counted in the attrition. Raises DataError for missing columns, patients, signals
-    or units, times that do not parse or bear a time zone, values that are text or infinite.
+    measurements at the same time are counted in the attrition. `overwrite` and `temp`: see `Reader.read`. Raises
+    DataError for missing columns, patients, signals or units, times that do not parse or bear a time zone, values that
+    are text or infinite.
     """
     out = Path(out)
     columns = {"patient": patient, "time": time, "value": value}
     if stay is not None:
         columns["stay"] = stay
     seconds = grid_seconds(grid)
-    with workspace(out) as con:
+    sources = (Path(frame),) if isinstance(frame, str | Path) else ()
+    with workspace(out, *sources, overwrite=overwrite, temp=temp) as con:
         origin, found = _origin(con, frame)
         if signal in found and signal != value:
             columns["signal"] = signal
@@ -145,7 +154,7 @@ def write_table(
         info = TableInfo(source, False, seconds, _units(names, unit), licence)
         attrition = Attrition()
         reasons = _fates(con, names, attrition, chosen=signals is not None)
-        grid_and_write(con, out, info, attrition, reasons, say)
+        grid_and_write(con, out, info, attrition, reasons, say, overwrite=overwrite)
     return attrition
 
 

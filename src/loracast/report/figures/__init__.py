@@ -83,7 +83,7 @@ def save_figure(drawing: Drawing, folder: Path) -> str:
         for form, metadata in METADATA.items():
             buffer = io.BytesIO()
             drawing.figure.savefig(buffer, format=form, dpi=300, metadata=metadata)
-            with written(folder / f"{drawing.name}.{form}") as temporary:
+            with written(folder / f"{drawing.name}.{form}", overwrite=True) as temporary:
                 temporary.write_bytes(buffer.getvalue())
             if form == "svg":
                 vector = buffer.getvalue().decode()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loracast.errors import ConfigError
-from loracast.files import read_json, write_json
+from loracast.files import alone, read_json, write_json
 from loracast.models.registry import backbones_here, is_listed
 from loracast.study.bench.settings import FORMAT, Settings, read_bench
 from loracast.training import cost as costs
@@ -59,16 +59,17 @@ def bench(
         "settings": asdict(settings),
         "rows": [],
     }
-    kept = _kept(out, result) if resume else _refuse_taken(out)
-    rows: dict[Key, dict[str, Any]] = dict(kept)
-    ahead = [key for key in arms if key not in kept]
-    start = time.monotonic()
-    for number, key in enumerate(ahead, 1):
-        say(f"[{number}/{len(ahead)}] {' '.join(key)}")
-        rows[key] = {"backbone": key[0], "method": key[1], **_measured(arms[key], settings)}
-        write_json(out, result | {"rows": list(rows.values())})
-        left = (time.monotonic() - start) / number * (len(ahead) - number)
-        say(f"    {_outcome(rows[key])}" + (f" (about {left:.0f} s left)" if left else ""))
+    with alone(out):
+        kept = _kept(out, result) if resume else _refuse_taken(out)
+        rows: dict[Key, dict[str, Any]] = dict(kept)
+        ahead = [key for key in arms if key not in kept]
+        start = time.monotonic()
+        for number, key in enumerate(ahead, 1):
+            say(f"[{number}/{len(ahead)}] {' '.join(key)}")
+            rows[key] = {"backbone": key[0], "method": key[1], **_measured(arms[key], settings)}
+            write_json(out, result | {"rows": list(rows.values())}, overwrite=bool(kept) or number > 1)
+            left = (time.monotonic() - start) / number * (len(ahead) - number)
+            say(f"    {_outcome(rows[key])}" + (f" (about {left:.0f} s left)" if left else ""))
     return result | {"rows": list(rows.values())}
 
 

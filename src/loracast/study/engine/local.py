@@ -18,10 +18,9 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from loracast.data.windows import Windows, open_windows
-from loracast.errors import BudgetError, ConfigError
+from loracast.errors import BudgetError
+from loracast.files import alone
 from loracast.study.engine import Begin, Outcome, Task
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.run import Conduct, Shared
@@ -177,7 +176,7 @@ class Workshop:
         try:
             spec, windows, runs = self._open(task)
             run = runs[task.number]
-            with _alone(task.out, run):
+            with alone(run.folder, wait=_LONGEST_WAIT):
                 run.folder.mkdir(parents=True, exist_ok=True)
                 (run.folder / FAILED).unlink(missing_ok=True)
                 run.perform(spec, windows, conduct)
@@ -187,7 +186,9 @@ class Workshop:
             told = f"{type(error).__name__}: {error}"
             if run is not None:
                 with contextlib.suppress(OSError):  # a full disk, say: the outcome tells it
-                    write_facts(Failure(error=told, traceback=traceback.format_exc()), run.folder / FAILED)
+                    write_facts(
+                        Failure(error=told, traceback=traceback.format_exc()), run.folder / FAILED, overwrite=True
+                    )
             return outcome("failed", told)
         return outcome("done")
 
@@ -197,15 +198,3 @@ class Workshop:
             self._opened = spec, open_windows(task.out / "data" / "windows"), runs_of(spec, task.out)
             self._key = (task.spec, task.out)
         return self._opened
-
-
-@contextlib.contextmanager
-def _alone(out: Path, run: Run) -> Iterator[None]:
-    """Keep the run's folder from any other process meanwhile; the system lets go of it if this one is killed."""
-    locks = out / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(locks / run.folder.name, timeout=_LONGEST_WAIT):
-            yield
-    except Timeout as error:
-        raise ConfigError(f"{run.name}, seed {run.seed}: another process is at it. Wait for it, or end it.") from error

@@ -86,7 +86,7 @@ def analyse(out: Path | str, *, data: str | None = None, resamples: int = RESAMP
 def write_sweep(out: Path, data: str | None = None) -> RankSweep:
     """Analyse a finished sweep, write `OUT/sweep.json`, and return it."""
     sweep = analyse(out, data=data)
-    write_facts(sweep, out / SWEEP)
+    write_facts(sweep, out / SWEEP, overwrite=True)
     return sweep
 
 

@@ -20,7 +20,7 @@ from loracast.study.experiment import ExperimentSpec
 from loracast.study.ranks.analyse import refuse_few_patients, write_sweep
 from loracast.study.ranks.properties import relate
 from loracast.study.ranks.result import ALL, RELATION, RankSweep, Relation
-from loracast.study.summary import write_facts
+from loracast.study.summary import read_facts, write_facts
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.methods import method_named, methods
 from loracast.types import Say, Table
@@ -140,6 +140,9 @@ def sweep_tables(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"Two tables are called {twice[0]}, and each has a folder of its name. Rename one.")
+    taken = Path(out) / RELATION
+    if taken.exists() and not {row.data for row in read_facts(Relation, taken).rows} <= set(names):
+        raise ConfigError(f"{taken} tells of other tables. Give another --out, or move it away.")
     specs = [rank_experiment(table, say=say, **settings) for table in tables]
     for spec, name in zip(specs, names, strict=True):
         _refuse_undecidable(spec, Path(out) / name)
@@ -150,7 +153,7 @@ def sweep_tables(
         how = {"resume": resume, "progress": progress, "say": say, "command": command}
         sweeps.append(_run(spec, Path(out) / name, name, plan=left, **how))
     relation = relate(sweeps)
-    write_facts(relation, Path(out) / RELATION)
+    write_facts(relation, taken, overwrite=True)
     return sweeps, relation
 
 

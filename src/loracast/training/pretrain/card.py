@@ -13,9 +13,9 @@ FAMILY = {"chronos-t5": "Chronos-T5", "moirai": "MOIRAI", "lag-llama": "Lag-Llam
 
 def write_card(folder: Path, recipe: Recipe, measured: dict[str, Any]) -> Path:
     """Write `measured.json` and `README.md` beside the weights; returns the card's path."""
-    write_json(folder / MEASURED, measured)
+    write_json(folder / MEASURED, measured, overwrite=True)
     card = folder / "README.md"
-    with written(card) as temporary:
+    with written(card, overwrite=True) as temporary:
         temporary.write_text(_text(recipe, measured), encoding="utf-8")
     return card
 

@@ -92,4 +92,4 @@ def train_by(
         log_every=LOG_EVERY,
     )
     curve = fit(task, spec, out / "checkpoints", seed=recipe.seed, resume=resume)
-    write_json(out / "loss.json", {"train": curve.train, "seconds": curve.seconds})
+    write_json(out / "loss.json", {"train": curve.train, "seconds": curve.seconds}, overwrite=True)
