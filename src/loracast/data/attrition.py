@@ -1,7 +1,7 @@
 """What was dropped on the way from the source to the long table, step by step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ COUNTS = ("patients", "stays", "rows")
 class Step:
     """What is left after one step, and what the step dropped; None where the step cannot know.
 
-    `signals` has the rows that are left of each signal.
+    `signals` has the rows that are left of each signal, `lost` how many patients have lost the last row of a signal
+    at this step, for each signal that anybody has lost.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Step:
     dropped_stays: int | None
     dropped_rows: int | None
     signals: dict[str, int] | None
+    lost: dict[str, int] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The step as the attrition file has it."""
@@ -37,7 +39,21 @@ class Step:
             "dropped_stays": self.dropped_stays,
             "dropped_patients": self.dropped_patients,
             "signals": self.signals,
+            "lost": self.lost,
         }
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a reader has noticed and nobody should overlook: a sentence, and how much it concerns, where that is known.
+
+    `rows` are measurements, `signal` is the one they are of.
+    """
+
+    text: str
+    signal: str | None = None
+    patients: int | None = None
+    rows: int | None = None
 
 
 @dataclass
@@ -45,6 +61,7 @@ class Attrition:
     """The counted steps of one reading; `table` describes what came out (rows, observed and missing cells)."""
 
     steps: list[Step] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     table: dict[str, Any] | None = None
 
     def add(
@@ -55,6 +72,7 @@ class Attrition:
         stays: int | None = None,
         rows: int | None = None,
         signals: Mapping[str, int] | None = None,
+        lost: Mapping[str, int] | None = None,
     ) -> None:
         """Record what is left after a step; what it dropped follows from the last step that knew."""
         left = {"patients": patients, "stays": stays, "rows": rows}
@@ -69,6 +87,7 @@ class Attrition:
                 dropped_stays=dropped["stays"],
                 dropped_rows=dropped["rows"],
                 signals=None if signals is None else dict(signals),
+                lost=None if lost is None else dict(lost),
             )
         )
 
@@ -80,12 +99,13 @@ class Attrition:
         return before - left
 
     def as_json(self) -> dict[str, Any]:
-        """`{"steps": [...], "table": {...}}`; `table` is absent where nothing was written."""
-        content: dict[str, Any] = {"steps": [step.as_json() for step in self.steps]}
+        """`{"steps": [...], "notes": [...], "table": {...}}`; `table` is absent where nothing was written."""
+        notes = [asdict(note) for note in self.notes]
+        content: dict[str, Any] = {"steps": [step.as_json() for step in self.steps], "notes": notes}
         return content if self.table is None else {**content, "table": self.table}
 
     def as_text(self) -> str:
-        """A plain table: one line a step, what is left and, in brackets, what the step dropped."""
+        """A plain table: one line a step, what is left and, in brackets, what the step dropped; then what to notice."""
         signals = list(dict.fromkeys(name for step in self.steps for name in step.signals or {}))
         rows = [["step", *COUNTS, *signals]]
         for step in self.steps:
@@ -98,13 +118,22 @@ class Attrition:
             for row in rows
         ]
         lines.insert(1, "-" * len(lines[0]))
+        for step in self.steps:
+            for name, patients in (step.lost or {}).items():
+                lines.append(f"{counted(patients, 'patient')} left without {name} at: {step.name}")
         if self.table is not None:
             lines.append(
                 f"{self.table['rows']:,} cells on the {self.table['grid_seconds'] // 60} min grid in "
                 f"{self.table['series']:,} series: {self.table['observed']:,} observed, "
                 f"{self.table['missing']:,} missing and left missing"
             )
+        lines += [f"Note: {note.text}" for note in self.notes]
         return "\n".join(line.rstrip() for line in lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: `1 stay`, `1,204 stays`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def attrition_path(out: Path) -> Path:
