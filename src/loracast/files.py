@@ -128,7 +128,8 @@ def temporary_beside(path: Path, within: Path | None = None) -> Iterator[Path]:
 def _held(folder: Path, name: str) -> tuple[Path, FileLock]:
     """A new folder of ours with its lock; another one where a process has swept it before it was locked."""
     while True:
-        place = Path(tempfile.mkdtemp(PARTIAL, f".{name}.", folder))
+        # Only signs that DuckDB takes as they are in a database's name, and few enough for any file system.
+        place = Path(tempfile.mkdtemp(PARTIAL, f".{re.sub(r'[^\w.-]', '_', name)[:64]}.", folder))
         lock = FileLock(place / "lock", timeout=0)
         with suppress(Timeout, FileNotFoundError):
             lock.acquire()

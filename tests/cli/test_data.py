@@ -31,7 +31,7 @@ def test_every_field_is_an_option_that_is_explained(name):
     assert set(options) == {*kind.model_fields, "out", "overwrite", "temp", "as_json"} - {"source"}
     for field, about in kind.model_fields.items():
         if field != "source":
-            assert options[field].help.endswith(about.description)
+            assert options[field].help.removesuffix(" Repeatable.").endswith(about.description)
             assert options[field].required == (about.is_required() or field in kind.required)
 
 

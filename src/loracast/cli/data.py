@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from loracast.cli.app import AsJson, FolderOut, Overwrite, Seed, TableOut, Temp, app, names_in
 from loracast.cli.terminal import say
+from loracast.errors import ConfigError
 
 
 class ReaderCommands(TyperGroup):
@@ -61,8 +62,12 @@ def _command_of(kind: Any) -> Callable[..., None]:
         for name, given in settings.items():
             if given is not None and _plain(fields[name].annotation) is tuple:
                 settings[name] = names_in(given)
+            elif given is not None and _is_keyed(fields[name].annotation):
+                settings[name] = _keyed(name, given)
         attrition = reader_of({"source": kind.source_name(), **settings}).read(out, say, **how)
         if as_json:
+            for note in attrition.notes:
+                say(f"Note: {note.text}")
             print(json.dumps({"out": str(out), **attrition.as_json()}, indent=2))
         else:
             print(attrition.as_text())
@@ -85,6 +90,9 @@ def _parameter(name: str, field: Any, *, needed: bool) -> inspect.Parameter:
     if name == "path":
         return _named(name, Annotated[Path, typer.Argument(metavar="SOURCE", help=told)])
     kind = plain if plain in (int, float, bool, Path) else str
+    if _is_keyed(field.annotation):
+        option = typer.Option(metavar="[KEY=]VALUE", help=f"{told} Repeatable.")
+        return _named(name, Annotated[list[str] | None, option], None)
     option = typer.Option(help=told)
     if needed or field.is_required():
         return _named(name, Annotated[kind, option])
@@ -100,6 +108,25 @@ def _plain(annotation: Any) -> Any:
     if get_origin(annotation) is tuple or not inner:
         return get_origin(annotation) or annotation
     return _plain(inner[0])
+
+
+def _is_keyed(annotation: Any) -> bool:
+    """Whether a field takes a dictionary: an option for it is repeated, each time KEY=VALUE."""
+    return any(get_origin(one) is dict for one in (annotation, *get_args(annotation)))
+
+
+def _keyed(name: str, given: list[str]) -> str | dict[str, str]:
+    """What a repeated option says: a dictionary, or one value without a key; raises ConfigError for both, or twice."""
+    parts = [text.partition("=") for text in given]
+    if len(given) == 1 and not parts[0][1]:
+        return given[0]
+    keys = [key.strip() for key, _, _ in parts]
+    if not all(key and sign and value.strip() for key, sign, value in parts) or len(set(keys)) < len(keys):
+        option = f"--{name.replace('_', '-')}"
+        raise ConfigError(
+            f"{', '.join(f'{option} {text}' for text in given)} given. Give one value, or KEY=VALUE for each key once."
+        )
+    return {key: value.strip() for key, (_, _, value) in zip(keys, parts, strict=True)}
 
 
 def _named(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

@@ -7,13 +7,15 @@ reason to drop the row, or the number of reasons where there is none. The rest i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loracast.data.attrition import Attrition, write_attrition
+from loracast.data.attrition import Attrition, Note, counted, write_attrition
 from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
+from loracast.data.suspicions import disagreeing, look_like_another_unit
+from loracast.data.times import FIRST_YEAR, LAST_YEAR, out_of_years, set_clocks
 from loracast.data.workspace import one, parquet_source
 from loracast.errors import DataError
 from loracast.files import file_digest, plain_path, quoted, written
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 DAY_SECONDS = 86_400
 GRID_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": DAY_SECONDS}
 MOST_CELLS_PER_OBSERVED = 1000
-# The slash that parts the two is the only one after the stay, so that no two pairs make one name.
-SERIES = "stay || '/' || replace(replace(signal, '%', '%25'), '/', '%2F')"
+REPEATS = "repeats (same stay, signal, time and value) averaged"
+DISAGREEING = "measurements that disagree (same stay, signal and time) averaged"
 EMPTY_ADVICE = (
     "Loosen the cohort (--cohort all, --min-age, --min-hours), name other signals, or check the unit of the values."
 )
@@ -88,31 +90,44 @@ def grid_and_write(
     attrition: Attrition,
     reasons: Sequence[Reason],
     show: Say,
+    stated: Collection[str] = (),
     *,
     overwrite: bool = False,
 ) -> None:
     """Count the fates of `events`, merge duplicates, average into cells, and write the long table with its attrition.
 
-    The same measurements give the same bytes, in whatever order the source had them. Raises DataError with the
-    attrition table where nothing is left, ConfigError where `out` exists and `overwrite` is not given.
+    The last of the `reasons` is to be that a value is out of its range; `stated` are the signals whose unit the caller
+    has stated. With a zone in `info` the times of `events` are instants. The same measurements give the same bytes, in
+    whatever order the source had them. Raises DataError with the attrition table where nothing is left, and where the
+    values of most patients look like another unit, ConfigError where `out` exists and `overwrite` is not given.
     """
     _count_fates(con, attrition, reasons)
+    # Before nothing may be left: in another unit all values may be out of range.
+    attrition.notes += look_like_another_unit(con, info.units, stated, len(reasons) - 1)
     if attrition.steps[-1].rows == 0:
         raise nothing_left(attrition)
+    if info.zone is not None:
+        _set_clocks(con, info.zone, len(reasons), attrition)
     show("Averaging the measurements into cells")
     # One thread from here on: sums of doubles depend on the order of their terms.
     con.execute("SET threads = 1")
     con.execute(
         "CREATE TABLE sorted AS SELECT patient, stay, signal, time, value FROM events "
-        f"WHERE fate = {len(reasons)} ORDER BY stay, signal, time, value"
+        f"WHERE fate = {len(reasons)} ORDER BY patient, stay, signal, time, value"
     )
     con.execute("DROP TABLE events")
+    _refuse_years(con)
+    # What a conversion of units does to the last digits is no disagreement.
     con.execute(
-        "CREATE TABLE measured AS SELECT patient, stay, signal, time, avg(value) AS value FROM sorted "
-        "GROUP BY patient, stay, signal, time ORDER BY stay, signal, time"
+        "CREATE TABLE measured AS SELECT patient, stay, signal, time, avg(value) AS value, count(*) AS n, "
+        "max(value) - min(value) > 1e-6 * greatest(abs(max(value)), abs(min(value))) AS disagree FROM sorted "
+        "GROUP BY patient, stay, signal, time ORDER BY patient, stay, signal, time"
     )
     con.execute("DROP TABLE sorted")
-    _count_table(con, attrition, "duplicates (same stay, signal and time) averaged", "measured")
+    _count_table(con, attrition, REPEATS, "measured", "sum(CASE WHEN disagree THEN n ELSE 1 END)")
+    _count_table(con, attrition, DISAGREEING, "measured")
+    disagree, notes = disagreeing(con)
+    attrition.notes += notes
     con.execute(
         f"CREATE TABLE cells AS SELECT patient, stay, signal, {cell_of('time', info.grid_seconds)} AS cell, "
         "avg(value) AS value FROM measured GROUP BY ALL"
@@ -122,7 +137,7 @@ def grid_and_write(
     show(f"Writing {out}")
     with written(out, overwrite=overwrite) as temporary:
         _copy(con, temporary, info)
-        attrition.table = _described(con, temporary, info.grid_seconds)
+        attrition.table = {**_described(con, temporary, info.grid_seconds), "disagreeing": disagree}
         write_attrition(attrition, out, overwrite=overwrite)
 
 
@@ -134,7 +149,9 @@ def nothing_left(attrition: Attrition) -> DataError:
 def _refuse_emptiness(con: duckdb.DuckDBPyConnection, observed: int, seconds: int) -> None:
     """A stay that spans years on a fine grid is two stays under one name; its empty cells could fill the disk."""
     span = f"(epoch_us(max(cell)) - epoch_us(min(cell))) // {seconds * 1_000_000} + 1"
-    (total,) = one(con, f"SELECT CAST(sum(n) AS BIGINT) FROM (SELECT {span} AS n FROM cells GROUP BY stay, signal)")
+    (total,) = one(
+        con, f"SELECT CAST(sum(n) AS BIGINT) FROM (SELECT {span} AS n FROM cells GROUP BY patient, stay, signal)"
+    )
     if total > MOST_CELLS_PER_OBSERVED * observed:
         raise DataError(
             f"{observed:,} observed cells would lie among {total:,}: the measurements of a stay are too far apart for "
@@ -143,7 +160,16 @@ def _refuse_emptiness(con: duckdb.DuckDBPyConnection, observed: int, seconds: in
 
 
 def _copy(con: duckdb.DuckDBPyConnection, path: Path, info: TableInfo) -> None:
-    """Write the cells with the missing ones between them: each cell is followed by empty ones up to the next."""
+    """Write the cells with the missing ones between them: each cell is followed by empty ones up to the next.
+
+    A series is named by its stay and signal, and by its patient too where two patients share the name of a stay.
+    """
+    keys = ["stay", "signal"]
+    (shared,) = one(
+        con, "SELECT count(*) FROM (SELECT stay FROM cells GROUP BY stay HAVING count(DISTINCT patient) > 1)"
+    )
+    if shared:
+        keys.insert(0, "patient")
     step = f"INTERVAL {info.grid_seconds} SECOND"
     con.execute(
         f"""
@@ -152,8 +178,8 @@ def _copy(con: duckdb.DuckDBPyConnection, path: Path, info: TableInfo) -> None:
             FROM (
                 SELECT *, unnest(range(cell, coalesce(next_cell, cell + {step}), {step})) AS time
                 FROM (
-                    SELECT *, {SERIES} AS series,
-                           lead(cell) OVER (PARTITION BY stay, signal ORDER BY cell) AS next_cell
+                    SELECT *, {_joined(keys)} AS series,
+                           lead(cell) OVER (PARTITION BY patient, stay, signal ORDER BY cell) AS next_cell
                     FROM cells
                 )
             )
@@ -164,10 +190,40 @@ def _copy(con: duckdb.DuckDBPyConnection, path: Path, info: TableInfo) -> None:
     )
 
 
+def _joined(columns: Sequence[str]) -> str:
+    """SQL of the columns with strokes between; a stroke within one is written as %2F, so that no two keys are one."""
+    return " || '/' || ".join(f"replace(replace({name}, '%', '%25'), '/', '%2F')" for name in columns)
+
+
+def _set_clocks(con: duckdb.DuckDBPyConnection, zone: str, fate: int, attrition: Attrition) -> None:
+    stays, patients = set_clocks(con, zone, fate)
+    if stays:
+        attrition.notes.append(
+            Note(
+                f"The clock of {zone} was set within {counted(stays, 'stay')} of {counted(patients, 'patient')}. Their "
+                "times go on by the clock of their first measurement, so that every hour is one.",
+                patients=patients,
+            )
+        )
+
+
+def _refuse_years(con: duckdb.DuckDBPyConnection) -> None:
+    (count,) = one(con, f"SELECT count(*) FROM sorted WHERE {out_of_years('time')}")
+    if count:
+        raise DataError(
+            f"{count:,} measurements lie before the year {FIRST_YEAR} or after {LAST_YEAR}. Correct their times, or "
+            "say how they are written."
+        )
+
+
 def _count_fates(con: duckdb.DuckDBPyConnection, attrition: Attrition, reasons: Sequence[Reason]) -> None:
     rows = con.execute("SELECT signal, fate, count(*) FROM events GROUP BY ALL ORDER BY ALL").fetchall()
     lasts = con.execute(
         "SELECT patient, max(fate) FROM events WHERE stay IS NOT NULL GROUP BY patient, stay"
+    ).fetchall()
+    ends = con.execute(
+        "SELECT signal, last, count(*) FROM (SELECT signal, max(fate) AS last FROM events WHERE patient IS NOT NULL "
+        "GROUP BY patient, signal) GROUP BY ALL"
     ).fetchall()
     signals = _in_order({signal for signal, _, _ in rows})
     for i, reason in enumerate(reasons):
@@ -179,12 +235,15 @@ def _count_fates(con: duckdb.DuckDBPyConnection, attrition: Attrition, reasons: 
             stays=len(stays) if reason.counts_stays else None,
             rows=sum(left.values()),
             signals=left,
+            lost={name: n for name in signals for signal, last, n in ends if signal == name and last == i},
         )
 
 
-def _count_table(con: duckdb.DuckDBPyConnection, attrition: Attrition, step: str, table: str) -> None:
-    counts = dict(con.execute(f"SELECT signal, count(*) FROM {table} GROUP BY signal").fetchall())
-    patients, stays = one(con, f"SELECT count(DISTINCT patient), count(DISTINCT stay) FROM {table}")
+def _count_table(
+    con: duckdb.DuckDBPyConnection, attrition: Attrition, step: str, table: str, count: str = "count(*)"
+) -> None:
+    counts = dict(con.execute(f"SELECT signal, CAST({count} AS BIGINT) FROM {table} GROUP BY signal").fetchall())
+    patients, stays = one(con, f"SELECT count(DISTINCT patient), count(DISTINCT (patient, stay)) FROM {table}")
     attrition.add(
         step,
         patients=patients,

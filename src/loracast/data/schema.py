@@ -36,15 +36,6 @@ SIGNALS: dict[str, Signal] = {
     "glucose": Signal("mg/dL", 0, 2000, "glucose"),
 }
 
-# How people write the units above. Anything else is refused: a unit is never guessed, and a value never converted.
-UNIT_SPELLINGS: dict[str, tuple[str, ...]] = {
-    "1/min": ("1/min", "/min", "bpm", "beats/min", "breaths/min", "insp/min"),
-    "mmHg": ("mmhg", "mm[hg]", "mm hg"),
-    "%": ("%",),
-    "°C": ("°c", "c", "cel", "degc", "deg. c", "celsius"),
-    "mg/dL": ("mg/dl",),
-}
-
 METADATA_KEY = "loracast"
 
 
@@ -58,10 +49,15 @@ class TableInfo:
     units: Mapping[str, str]
     licence: str
     cohort: str | None = None
+    zone: str | None = None
+    """The IANA time zone whose clock the times are of, where the source stated instants."""
 
     def as_json(self) -> str:
         """One line of JSON."""
-        return json.dumps({**asdict(self), "units": dict(self.units)}, ensure_ascii=False)
+        content = {**asdict(self), "units": dict(self.units)}
+        if self.zone is None:
+            del content["zone"]
+        return json.dumps(content, ensure_ascii=False)
 
 
 def signals_named(names: Iterable[str]) -> tuple[str, ...]:
@@ -84,21 +80,3 @@ def signal_named(name: str, units: Mapping[str, str]) -> Signal:
     if name not in units:
         raise DataError(f"The unit of signal {name!r} is not stated. Write the table with its unit (unit=...).")
     return Signal(units[name], -inf, inf, name)
-
-
-def unit_of(name: str, given: str | None) -> str:
-    """The unit a signal is kept in; raises DataError where the unit given is another, or where none is known."""
-    if name not in SIGNALS:
-        if given is None:
-            raise DataError(
-                f"{name!r} is neither a column nor a known signal ({', '.join(SIGNALS)}). "
-                "State its unit (unit=..., --unit) to use it as a signal of your own."
-            )
-        return given
-    kept = SIGNALS[name].unit
-    if given is not None and given.strip().lower() not in UNIT_SPELLINGS[kept]:
-        raise DataError(
-            f"{name} is given in {given!r}, but loracast keeps it in {kept} and converts nothing unasked. "
-            f"Convert the values to {kept} first, or give the signal a name of its own."
-        )
-    return kept

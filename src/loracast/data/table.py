@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pydantic import ConfigDict, Field, ValidationError
 
 from loracast.data.attrition import attrition_path
-from loracast.data.schema import METADATA_KEY, SIGNALS, signal_named, signals_named, unit_of
+from loracast.data.schema import METADATA_KEY, SIGNALS, signal_named, signals_named
+from loracast.data.units import unit_of
 from loracast.data.workspace import connect, parquet, parquet_source, reading, refuse_twins
 from loracast.errors import DataError
 from loracast.files import file_digest, quoted, read_json, regular

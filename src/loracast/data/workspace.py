@@ -69,6 +69,7 @@ def workspace(
                 con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
                 con.execute(f"SET temp_directory = {quoted(folder / 'spill')}")
                 con.execute("SET enable_progress_bar = false")
+                con.execute("SET TimeZone = 'UTC'")  # else times would depend on where the machine stands
                 yield con
             finally:
                 con.close()

@@ -142,7 +142,8 @@ def test_measurements_of_two_items_at_the_same_time_are_averaged_before_the_cell
     ]
     read, attrition = read_one(tables(CHARTEVENTS=rows), tmp_path, signals=("map",))
     assert list(read.values()) == [72.5]
-    assert dropped_at(attrition, "duplicates")["dropped_rows"] == 1
+    assert dropped_at(attrition, "repeats")["dropped_rows"] == 0
+    assert dropped_at(attrition, "disagree")["dropped_rows"] == 1
 
 
 def test_temperatures_become_celsius_by_item_and_fahrenheit_filed_as_celsius_is_dropped_and_counted(tables, tmp_path):

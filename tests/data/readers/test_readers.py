@@ -226,7 +226,7 @@ def test_the_readers_of_the_documentation_read_and_are_offered(installed, tmp_pa
     attrition = reader_of(content).read(tmp_path / "ward.parquet")
     assert large(**content).read(tmp_path / "large.parquet") == attrition
     assert (tmp_path / "large.parquet").read_bytes() == (tmp_path / "ward.parquet").read_bytes()
-    assert [step.rows for step in attrition.steps] == [8, 7, 6, 6, 6]
+    assert [step.rows for step in attrition.steps] == [8, 7, 6, 6, 6, 6]
     assert kind.model_fields["grid"].description == "Step of the regular grid."
     with pytest.raises(DataError, match=r"No bed-\*.csv in"):
         kind(path=tmp_path / "none").read(tmp_path / "none.parquet")

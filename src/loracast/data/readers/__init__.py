@@ -69,7 +69,8 @@ class Reader(Frozen):
         if out.is_file():
             say(f"{out} was read before; the source is not looked at again")
         else:
-            self.read(out, say)
+            for note in self.read(out, say).notes:
+                say(f"Note: {note.text}")
         return with_signals(open_table(out), getattr(self, "signals", None))
 
     def as_json(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from loracast.data.attrition import Attrition
+from loracast.data.attrition import Attrition, Note
 from loracast.data.gridding import Reason, fate, grid_and_write, nothing_left, out_of_range
 from loracast.data.readers import Reader, quiet
 from loracast.data.readers.archive import Found, Record, records_of
@@ -62,7 +62,7 @@ class Cinc2019Reader(Reader):
     signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
     """heart_rate, map, sbp, dbp, resp_rate, spo2, temperature, glucose."""
     septic_only: bool = False
-    """Only patients with a SepsisLabel."""
+    """Only patients with a SepsisLabel of 1 at some hour; all their hours are kept, most of them before it."""
     min_hours: AtLeastZero = 12
     """Least number of hourly rows."""
 
@@ -184,6 +184,15 @@ def _select(
     if attrition.steps[-1].patients == 0:
         raise nothing_left(attrition)
     con.execute(f"DELETE FROM hours WHERE patient NOT IN (SELECT patient FROM candidates WHERE {held})")
+    if septic_only:
+        hours, before = one(con, "SELECT count(*), count(*) FILTER (NOT septic) FROM hours")
+        attrition.notes.append(
+            Note(
+                f"{before / hours:.0%} of the hours of these patients ({before:,} of {hours:,}) lie before their first "
+                "SepsisLabel of 1: these are patients who became septic, and most of their hours are not of sepsis.",
+                patients=attrition.steps[-1].patients,
+            )
+        )
 
 
 def _fates(con: duckdb.DuckDBPyConnection, names: Sequence[str], attrition: Attrition) -> list[Reason]:

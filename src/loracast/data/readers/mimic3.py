@@ -16,6 +16,7 @@ from loracast.data.cohort import Cohort, cohort_named
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, nothing_left, out_of_range
 from loracast.data.readers import Reader, quiet
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
+from loracast.data.times import Clock, zone_refused
 from loracast.data.workspace import columns_of, one, source_of, told_names, workspace
 from loracast.errors import DataError
 from loracast.files import identifier, quoted
@@ -99,7 +100,7 @@ class IcuStays(Reader):
     signals: tuple[str, ...] = ("heart_rate", "map", "resp_rate")
     """heart_rate, map, sbp, dbp, resp_rate, spo2, temperature, glucose."""
     cohort: str = "explicit"
-    """explicit (sepsis by ICD-9 code) or all."""
+    """explicit (sepsis by ICD-9 code 995.91, 995.92 or 785.52; mimic-code's explicit has the last two) or all."""
     grid: str = "60min"
     """Step of the regular grid."""
     min_age: AtLeastZero = 18
@@ -120,6 +121,8 @@ class Mimic3Reader(IcuStays):
     source: Literal["mimic3"] = "mimic3"
     path: Path
     """Folder of the tables (.csv, .csv.gz, .parquet)."""
+    zone: str | None = None
+    """Whose clock it is where times bear a zone or an offset, as no original table has: an IANA name."""
 
     def read(
         self, out: Path | str, say: Say = quiet, *, overwrite: bool = False, temp: Path | None = None
@@ -142,14 +145,17 @@ class Mimic3Reader(IcuStays):
             units={name: SIGNALS[name].unit for name in names},
             licence=SIMULATED_LICENCE if simulated else LICENCE,
             cohort=self.cohort,
+            zone=self.zone,
         )
+        clock = Clock(self.zone)
         with workspace(Path(out), self.path, overwrite=overwrite, temp=temp) as con:
+            clock.check(con)
             for table, path in files.items():
-                _declare(con, table, path)
+                _declare(con, table, path, clock)
             say("Selecting stays")
             _select_stays(con, self, cohort, attrition)
             say(f"Reading {files['CHARTEVENTS'].name}")
-            reasons = _load_events(con, names, cohort, attrition)
+            reasons = _load_events(con, names, files["CHARTEVENTS"], clock, attrition)
             grid_and_write(con, Path(out), info, attrition, reasons, say, overwrite=overwrite)
         return attrition
 
@@ -178,8 +184,11 @@ def find_tables(source: Path, tables: Iterable[str]) -> dict[str, Path]:
     return {table: paths[0] for table, paths in found.items()}
 
 
-def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path) -> None:
-    """Make a view of the needed columns, with their declared types; what does not parse is null."""
+def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path, clock: Clock) -> None:
+    """Make a view of the needed columns, with their declared types; what does not parse is null.
+
+    `zoned` in it are the rows with a time that bears a zone, `unsure` those with one that the clock did not show once.
+    """
     wanted = TABLES[table]
     source = source_of(path)
     columns = {name.strip().lower(): (name, kind) for name, kind in columns_of(con, source).items()}
@@ -194,13 +203,22 @@ def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path) -> None:
             f"ICD9_CODE in {path.name} is {columns['icd9_code'][1]}, so that leading zeros are lost ('0389' is not "
             "389). Write the column as text."
         )
-    casts = ", ".join(
-        f"TRY_CAST(nullif(trim({identifier(columns[name][0])}), '') AS {kind}) AS {name}"
-        if columns[name][1] == "VARCHAR"
-        else f"TRY_CAST({identifier(columns[name][0])} AS {kind}) AS {name}"
-        for name, kind in wanted.items()
-    )
-    con.execute(f"CREATE VIEW {table.lower()} AS SELECT {casts} FROM {source}")
+    casts, zoned, unsure = [], ["false"], ["false"]
+    for name, kind in wanted.items():
+        column, found = identifier(columns[name][0]), columns[name][1]
+        text = f"nullif(trim({column}), '')" if found == "VARCHAR" else column
+        if kind == "TIMESTAMP":
+            casts.append(f"{clock.time(text, found)} AS {name}")
+            zoned.append(clock.bears_zone(text, found))
+            unsure.append(clock.unsure(text, found))
+        else:
+            casts.append(f"TRY_CAST({text} AS {kind}) AS {name}")
+    casts += [f"{' OR '.join(zoned)} AS zoned", f"{' OR '.join(unsure)} AS unsure"]
+    con.execute(f"CREATE VIEW {table.lower()} AS SELECT {', '.join(casts)} FROM {source}")
+    if table != "CHARTEVENTS" and clock.zone is None:
+        (count,) = one(con, f"SELECT count(*) FROM {table.lower()} WHERE zoned")
+        if count:
+            raise zone_refused(path.name, count)
     if table in KEYS:
         rows, keys = one(con, f"SELECT count(*), count(DISTINCT {KEYS[table]}) FROM {table.lower()}")
         if rows != keys:
@@ -248,9 +266,12 @@ def _select_stays(con: duckdb.DuckDBPyConnection, wanted: IcuStays, cohort: Coho
 
 
 def _load_events(
-    con: duckdb.DuckDBPyConnection, names: Sequence[str], cohort: Cohort, attrition: Attrition
+    con: duckdb.DuckDBPyConnection, names: Sequence[str], path: Path, clock: Clock, attrition: Attrition
 ) -> list[Reason]:
-    """Fill `events` in one scan of CHARTEVENTS; return the reasons its fates refer to."""
+    """Fill `events` in one scan of CHARTEVENTS at `path`; return the reasons its fates refer to.
+
+    Raises DataError where a time of the chosen items bears a zone and the clock has none.
+    """
     items = ", ".join(
         f"({item}, {quoted(name)}, {str(item in FAHRENHEIT).lower()})" for name in names for item in ITEMS[name]
     )
@@ -264,6 +285,8 @@ def _load_events(
         Reason("not marked as an error (ERROR = 1)", "error IS NOT DISTINCT FROM 1"),
         Reason("within the stay, or an hour of it", f"time < start - {MARGIN} OR time > stop + {MARGIN}"),
     ]
+    if clock.zone is not None:
+        reasons.insert(3, Reason(f"at a time that the clock of {clock.zone} showed once", "unsure"))
     if "temperature" in names:
         wrong = "signal = 'temperature' AND NOT fahrenheit AND value BETWEEN 70 AND 120"
         reasons.append(Reason("temperature filed as °C is in °C, not °F", wrong))
@@ -272,14 +295,17 @@ def _load_events(
         f"""
         CREATE TABLE events AS
         SELECT CASE WHEN chosen THEN patient END AS patient, CASE WHEN chosen THEN stay END AS stay,
-               signal, time, value, {fate(reasons)} AS fate
+               signal, time, value, zoned, {fate(reasons)} AS fate
         FROM (
-            SELECT patient, stay, chosen, start, stop, error, signal, fahrenheit, charttime AS time,
+            SELECT patient, stay, chosen, start, stop, error, signal, fahrenheit, zoned, unsure, charttime AS time,
                    CASE WHEN fahrenheit THEN (valuenum - 32) / 1.8 ELSE valuenum END AS value
             FROM chartevents JOIN items USING (itemid) LEFT JOIN stays USING (icustay_id)
         )
         """
     )
+    (zoned,) = one(con, "SELECT count(*) FROM events WHERE zoned")
+    if zoned and clock.zone is None:
+        raise zone_refused(path.name, zoned)
     rows = con.execute("SELECT signal, count(*) FROM events GROUP BY signal").fetchall()
     counts = {name: dict(rows).get(name, 0) for name in names}
     attrition.add("CHARTEVENTS rows of the chosen items", rows=sum(counts.values()), signals=counts)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from loracast.data.attrition import Attrition
+from loracast.data.given import Columns, convert, load, refuse_columns
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, out_of_range
 from loracast.data.readers import Reader, quiet
-from loracast.data.schema import TableInfo, unit_of
-from loracast.data.workspace import arrow_of, columns_of, one, source_of, told_names, workspace
+from loracast.data.schema import TableInfo
+from loracast.data.suspicions import clock_went_back
+from loracast.data.times import Clock
+from loracast.data.workspace import arrow_of, columns_of, one, source_of, workspace
 from loracast.errors import ConfigError, DataError
-from loracast.files import identifier, quoted
+from loracast.files import quoted
 from loracast.types import Say, Table
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
-
-
-LAST_YEAR = 2999
-"""Dates are shifted into the future to hide them, but not so far."""
 
 
 class TableReader(Reader):
@@ -51,7 +50,24 @@ class TableReader(Reader):
     signal: str = "signal"
     """Column of the signal, or the name of the one signal."""
     unit: str | dict[str, str] | None = None
-    """Unit of the values, where the signal is not a known one."""
+    """Unit of the values, or of a signal: 'mmol/L', lactate=mmol/L. Needed for a signal of your own; a known signal in
+    another unit is converted."""
+    unit_column: str | None = None
+    """Column of the unit of each row; values are converted to the unit that is kept."""
+    zone: str | None = None
+    """Whose clock it is where times bear a zone or an offset: an IANA name, e.g. Europe/Berlin."""
+    time_format: str | None = None
+    """How times are written, where not as 2021-07-30 16:43: '%d.%m.%Y %H:%M', '%m/%d/%Y %I:%M %p'."""
+    missing: tuple[str, ...] = ()
+    """texts that stand for no value, besides NA, NULL, \\N and nothing."""
+    delimiter: str = ","
+    """What stands between the columns of a CSV file; \\t for a tab."""
+    decimal: str = "."
+    """The decimal point of the values: . or a comma."""
+    encoding: str = "utf-8"
+    """Encoding of a CSV file: utf-8 or latin-1."""
+    skip_rows: int = Field(default=0, ge=0)
+    """Lines of a CSV file before the names of its columns."""
     licence: str = "not stated"
     """Licence of the data; adapters carry it."""
     signals: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -92,6 +108,16 @@ class TableReader(Reader):
             signal=self.signal,
             stay=self.stay,
             unit=self.unit,
+            unit_column=self.unit_column,
+            zone=self.zone,
+            time_format=self.time_format,
+            missing=self.missing,
+            decimal=self.decimal,
+            csv_form={
+                "delimiter": self.delimiter.replace("\\t", "\t"),
+                "encoding": self.encoding,
+                "skip_rows": self.skip_rows,
+            },
             licence=self.licence,
             signals=self.signals,
             say=say,
@@ -119,6 +145,12 @@ def write_table(
     signal: str,
     stay: str | None = None,
     unit: str | Mapping[str, str] | None = None,
+    unit_column: str | None = None,
+    zone: str | None = None,
+    time_format: str | None = None,
+    missing: Sequence[str] = (),
+    decimal: str = ".",
+    csv_form: Mapping[str, Any] | None = None,
     source: str = "table",
     licence: str = "not stated",
     signals: Sequence[str] | None = None,
@@ -130,31 +162,41 @@ def write_table(
 
     `patient`, `time`, `value` and `stay` name columns of `frame` (a DataFrame, or a .csv, .csv.gz or .parquet file);
     `signal` names a column too, or, where there is none of that name or it is the value column itself, the one
-    signal that is measured; of several, `signals` are kept, or all. Without `stay` a patient is one stay; where two
-    patients use the same name for a stay, the patient is put before it. `unit` is one unit or a unit a signal, needed
-    for signals loracast does not know. Rows without a value, values outside the plausible range of a known signal and
-    measurements at the same time are counted in the attrition. `overwrite` and `temp`: see `Reader.read`. Raises
-    DataError for missing columns, patients, signals or units, times that do not parse or bear a time zone, values that
-    are text or infinite.
+    signal that is measured; of several, `signals` are kept, or all. Without `stay` a patient is one stay; the same name
+    with two patients is two stays. `overwrite` and `temp`: see `Reader.read`.
+
+    `unit` is one unit or a unit a signal, needed for signals loracast does not know; values of a known signal in
+    another unit are converted where it is known how, row by row with a `unit_column`. `zone` (an IANA name) is the
+    clock that times with a zone or an offset are put on; `time_format` is how times that are text are written, as
+    strptime has it; `missing` are texts that stand for no value, `decimal` is the decimal point, and `csv_form` how a
+    CSV file is written (delimiter, encoding, skip_rows).
+
+    Rows without a value, values outside the plausible range of a known signal and measurements at the same time are
+    counted in the attrition, and what looks wrong is in its notes. Raises DataError for missing columns, patients,
+    signals or units, times that do not parse, bear a time zone without `zone` or lie before 1800, values that are text
+    or infinite, or lie for most patients where another unit would put them; ConfigError for a zone or format that does
+    not exist.
     """
     out = Path(out)
-    columns = {"patient": patient, "time": time, "value": value}
-    if stay is not None:
-        columns["stay"] = stay
     seconds = grid_seconds(grid)
     sources = (Path(frame),) if isinstance(frame, str | Path) else ()
     with workspace(out, *sources, overwrite=overwrite, temp=temp) as con:
-        origin, found = _origin(con, frame)
-        if signal in found and signal != value:
-            columns["signal"] = signal
-        _refuse_columns(columns, found)
-        constant = None if "signal" in columns else signal
-        _load(con, origin, columns, found, constant)
-        names = _names(con, constant, signals)
-        info = TableInfo(source, False, seconds, _units(names, unit), licence)
+        clock = Clock(zone, time_format)
+        clock.check(con)
+        origin, found = _origin(con, frame, csv_form or {})
+        by_column = signal if signal in found and signal != value else None
+        columns = Columns(patient, time, value, by_column, signal, stay, unit_column, tuple(missing), decimal, clock)
+        refuse_columns(columns, found)
+        load(con, origin, columns, found)
+        names = _names(con, None if by_column else signal, signals)
         attrition = Attrition()
-        reasons = _fates(con, names, attrition, chosen=signals is not None)
-        grid_and_write(con, out, info, attrition, reasons, say, overwrite=overwrite)
+        back = None if zone else clock_went_back(con)
+        stated = _stated(names, unit)
+        units, attrition.notes = convert(con, names, columns, stated)
+        attrition.notes += [back] if back else []
+        info = TableInfo(source, False, seconds, units, licence, zone=zone)
+        reasons = _fates(con, names, attrition, zone, chosen=signals is not None)
+        grid_and_write(con, out, info, attrition, reasons, say, stated, overwrite=overwrite)
     return attrition
 
 
@@ -168,7 +210,9 @@ def _names(con: duckdb.DuckDBPyConnection, constant: str | None, wanted: Sequenc
     return there if wanted is None else list(wanted)
 
 
-def _origin(con: duckdb.DuckDBPyConnection, frame: pd.DataFrame | str | Path) -> tuple[str, dict[str, str]]:
+def _origin(
+    con: duckdb.DuckDBPyConnection, frame: pd.DataFrame | str | Path, csv_form: Mapping[str, Any]
+) -> tuple[str, dict[str, str]]:
     """A SQL source of the rows given, and its columns with their SQL types."""
     import pandas as pd
 
@@ -179,94 +223,43 @@ def _origin(con: duckdb.DuckDBPyConnection, frame: pd.DataFrame | str | Path) ->
         path = Path(frame)
         if not path.is_file():
             raise DataError(f"No file {path}. Give a .csv, .csv.gz or .parquet file.")
-        origin = source_of(path)
+        origin = source_of(path, **csv_form)
     return origin, columns_of(con, origin)
 
 
-def _refuse_columns(columns: Mapping[str, str], found: Mapping[str, str]) -> None:
-    missing = [f"{name!r} ({role})" for role, name in columns.items() if name not in found]
-    if missing:
-        raise DataError(f"No column {', '.join(missing)} in the table given. It has: {told_names(found)}.")
-    kind = found[columns["time"]]
-    if "TIME ZONE" in kind:
-        raise DataError(
-            f"Column {columns['time']!r} bears a time zone. Choose the clock the patients lived by and drop the zone, "
-            "e.g. with .dt.tz_localize(None)."
-        )
-    if not kind.startswith(("TIMESTAMP", "DATE", "VARCHAR")):
-        raise DataError(
-            f"Column {columns['time']!r} holds {kind}, not times. Give dates with times, such as 2021-07-30 16:43:00."
-        )
-
-
-def _load(
-    con: duckdb.DuckDBPyConnection,
-    origin: str,
-    columns: Mapping[str, str],
-    found: Mapping[str, str],
-    constant: str | None,
-) -> None:
-    """Fill the table `given` (patient, stay, signal, time, value), refusing what cannot be read."""
-
-    def text(role: str) -> str:
-        return f"nullif(trim(CAST({identifier(columns[role])} AS VARCHAR)), '')"
-
-    number = f"TRY_CAST({identifier(columns['value'])} AS DOUBLE)"
-    if found[columns["value"]] == "VARCHAR":
-        number = f"TRY_CAST({text('value')} AS DOUBLE)"
-    con.execute(
-        f"""
-        CREATE TABLE given AS
-        SELECT {text("patient")} AS patient, {text("stay" if "stay" in columns else "patient")} AS stay,
-               {quoted(constant) if constant else text("signal")} AS signal,
-               TRY_CAST({text("time")} AS TIMESTAMP) AS time, CASE WHEN NOT isnan({number}) THEN {number} END AS value,
-               {text("value")} IS NOT NULL AND {number} IS NULL AS garbled
-        FROM {origin}
-        """
-    )
-    faults = {
-        "patient IS NULL OR stay IS NULL": "have no patient or stay",
-        "signal IS NULL": "have no signal",
-        "time IS NULL": f"have a time in {columns['time']!r} that does not parse",
-        "NOT isfinite(time)": f"have an infinite time in {columns['time']!r}",
-        f"year(time) > {LAST_YEAR}": f"have a time in {columns['time']!r} after the year {LAST_YEAR}",
-        "garbled": f"have text instead of a number in {columns['value']!r}",
-        "isinf(value)": f"have an infinite value in {columns['value']!r}",
-    }
-    (total,) = one(con, "SELECT count(*) FROM given")
-    if total == 0:
-        raise DataError("The table given has no rows.")
-    for condition, what in faults.items():
-        count, first = one(con, f"SELECT count(*), min(rowid) FROM given WHERE {condition}")
-        if count:
+def _stated(names: list[str], unit: str | Mapping[str, str] | None) -> dict[str, str]:
+    """The unit that the caller states of each signal; raises DataError for one unit of several, or of none there is."""
+    if unit is None:
+        return {}
+    if isinstance(unit, str):
+        if len(names) > 1:
             raise DataError(
-                f"{count:,} of {total:,} rows {what}, the first of them row {first + 1:,} after the header. Correct or "
-                "remove them; none is guessed or skipped."
+                f"One unit, {unit!r}, is given for {len(names)} signals ({', '.join(names)}). Give a unit for each: "
+                "unit={signal: unit}, --unit SIGNAL=UNIT."
             )
-    shared = "SELECT stay FROM given GROUP BY stay HAVING count(DISTINCT patient) > 1"
-    con.execute(f"UPDATE given SET stay = patient || '-' || stay WHERE EXISTS ({shared})")
+        return {names[0]: unit}
+    unknown = [name for name in unit if name not in names]
+    if unknown:
+        raise DataError(f"A unit is given for {', '.join(unknown)}, which is not read. Signals: {', '.join(names)}.")
+    return dict(unit)
 
 
-def _units(names: list[str], unit: str | Mapping[str, str] | None) -> dict[str, str]:
-    if isinstance(unit, str) and len(names) > 1:
-        raise DataError(
-            f"One unit, {unit!r}, is given for {len(names)} signals ({', '.join(names)}). Give a unit for each: "
-            "unit={signal: unit}."
-        )
-    given = dict.fromkeys(names, unit) if unit is None or isinstance(unit, str) else {n: unit.get(n) for n in names}
-    return {name: unit_of(name, given[name]) for name in names}
-
-
-def _fates(con: duckdb.DuckDBPyConnection, names: list[str], attrition: Attrition, *, chosen: bool) -> list[Reason]:
+def _fates(
+    con: duckdb.DuckDBPyConnection, names: list[str], attrition: Attrition, zone: str | None, *, chosen: bool
+) -> list[Reason]:
     """Make the table `events` from `given`; return the reasons its fates refer to."""
     reasons = [
         Reason("with a value", "value IS NULL"),
         Reason("within the plausible range", out_of_range(names)),
     ]
+    if zone is not None:
+        reasons.insert(0, Reason(f"at a time that the clock of {zone} showed once", "unsure"))
     if chosen:
         kept = ", ".join(quoted(name) for name in names)
         reasons.insert(0, Reason("of a signal asked for", f"signal NOT IN ({kept})"))
-    patients, stays, rows = one(con, "SELECT count(DISTINCT patient), count(DISTINCT stay), count(*) FROM given")
+    patients, stays, rows = one(
+        con, "SELECT count(DISTINCT patient), count(DISTINCT (patient, stay)), count(*) FROM given"
+    )
     counts = dict(con.execute("SELECT signal, count(*) FROM given GROUP BY signal ORDER BY signal").fetchall())
     attrition.add("rows given", patients=patients, stays=stays, rows=rows, signals=counts)
     con.execute(f"CREATE TABLE events AS SELECT *, {fate(reasons)} AS fate FROM given")
