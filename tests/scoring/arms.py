@@ -71,4 +71,5 @@ def patient_sums(
         step_counts=counted.sum(axis=1, keepdims=True),
         targets=np.zeros(counted.shape[1]),
         windows=int(counted.sum()),
+        worst=np.full((2, *numbers.shape[1:]), NAN),
     )

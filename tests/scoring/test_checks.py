@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from loracast.scoring.checks import CHECKS, run_checks
-from loracast.scoring.facts import Checked, Difference, Excluded, Finding, Scores
+from loracast.scoring.facts import Checked, Difference, Excluded, Finding, Scores, WorstWindow
 
 SPLITS = {"train": {"a", "b"}, "validation": {"c"}, "test": {"d"}}
 
 
-def scores(coverage=0.8, patients=40, mase_windows=0, mape_cells=0):
+def scores(coverage=0.8, patients=40, mase_windows=0, mape_cells=0, share=0.1):
     unlooked = dict.fromkeys(("rmse", "bias", "mse_scaled", "mape", "dtw_scaled", "mase", "crps"))
     found = Scores(
         mae=1.0,
@@ -22,21 +22,23 @@ def scores(coverage=0.8, patients=40, mase_windows=0, mape_cells=0):
         excluded=Excluded(mase_windows=mase_windows, mape_cells=mape_cells),
         ci95={},
         by_step={},
+        worst_window=WorstWindow(share=share, mae_without=0.9) if share else None,
     )
     return {"heart_rate": found}
 
 
-def against(reference, verdict, difference=-0.5):
+def against(reference, verdict, difference=-0.5, flips=0):
     return {
         "heart_rate": Difference(
-            reference=reference, mae_difference=difference, ci95=None, verdict=verdict, patients=40
+            reference=reference, mae_difference=difference, ci95=None, verdict=verdict, patients=40, flips=flips
         )
     }
 
 
 def an_arm(name, kind="pretrained", **changes):
     arm = {"arm": name, "kind": kind, "trains": False, "seeds": [0], "best_step": [None], "scores": scores()}
-    return arm | {"vs_naive": against("last-value", "better")} | changes
+    compared = {"vs_naive": against("last-value", "better"), "vs_zero_shot": {}, "vs_full": {}}
+    return arm | compared | changes
 
 
 ARMS = [
@@ -48,13 +50,17 @@ ARMS = [
 ]
 
 
-def summary(*, simulated=False, foreign=False, arms=ARMS, **changes):
+NO_TWINS = {"train and validation": 0, "train and test": 0, "validation and test": 0}
+
+
+def summary(*, simulated=False, foreign=False, arms=ARMS, twins=NO_TWINS, **changes):
     """A summary of `arms`; `changes` are those of the last."""
     arms = [*arms[:-1], *({**arm, **changes} for arm in arms[-1:])]
     return SimpleNamespace(
         data=SimpleNamespace(simulated=simulated),
         arms=[SimpleNamespace(**arm) for arm in arms],
         adapters_of_other_tables=foreign,
+        twins=twins,
     )
 
 
@@ -84,6 +90,16 @@ WARNINGS = [
     ("C08", {"scores": scores(mase_windows=3)}, Finding(**RATE, value=3, of=50, reference="mase")),
     ("C08", {"scores": scores(mape_cells=2)}, Finding(**RATE, value=2, of=300, reference="mape")),
     ("C09", {"foreign": True}, Finding()),
+    *(
+        (
+            "C10",
+            {which: against("nano zero-shot", "better", flips=1)},
+            Finding(**LORA, **RATE, value=1, of=40, reference="nano zero-shot", verdict="better"),
+        )
+        for which in ("vs_naive", "vs_zero_shot", "vs_full")
+    ),
+    ("C11", {"scores": scores(share=0.201)}, Finding(**LORA, **RATE, value=0.201)),
+    ("C12", {"twins": {**NO_TWINS, "train and test": 2}}, Finding(value=2, reference="train and test")),
 ]
 
 
@@ -106,7 +122,7 @@ def test_checks_that_cannot_look_say_so():
     for code in ("C03", "C04", "C05", "C06"):
         assert outcome(code, floor) == Checked(code=code, outcome="not applicable")
     assert outcome("C01", summary(), {}).outcome == "not applicable"
-    nothing = run_checks(summary(arms=[], foreign=None), splits={})
+    nothing = run_checks(summary(arms=[], foreign=None, twins=None), splits={})
     assert {check.code for check in nothing if check.outcome == "passed"} == {"C07"}
     assert not any(check.findings for check in nothing)
 
@@ -116,6 +132,18 @@ def test_networks_and_pretrained_models_are_looked_at_alike():
     found = {check.code: check for check in run_checks(summary(arms=arms), splits=SPLITS)}
     for code in ("C03", "C04", "C06"):
         assert [finding.arm for finding in found[code].findings] == ["nhits"]
+
+
+def test_a_fifth_of_the_error_in_one_window_is_not_yet_too_much():
+    assert outcome("C11", summary(scores=scores(share=0.2))).outcome == "passed"
+
+
+def test_results_that_do_not_know_influence_do_not_pass_for_good():
+    arms = [
+        arm | {"scores": scores(share=None), "vs_naive": against("last-value", "better", flips=None)} for arm in ARMS
+    ]
+    found = summary(arms=arms, twins=None)
+    assert {outcome(code, found).outcome for code in ("C10", "C11", "C12")} == {"not applicable"}
 
 
 def test_a_coverage_that_does_not_exist_is_no_fault():

@@ -10,7 +10,7 @@ training is then not in the interval.
 Arms are compared on the same draws, so that hard patients (and, of arms with as many seeds, lucky seeds) cancel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ def differences(
     """The first score of each arm less that of `reference`, paired; all have scored the same windows."""
     *drawn, theirs = draws([*arms, reference], seed=seed, resamples=resamples)
     return [
-        _estimate(float(_less(arm.values()[:1], reference.values()[:1])[0]), _less(ours[0], theirs[0]))
+        _estimate(float(less(arm.values()[:1], reference.values()[:1])[0]), less(ours[0], theirs[0]))
         for arm, ours in zip(arms, drawn, strict=True)
     ]
 
@@ -70,17 +70,24 @@ def draws(
     if patients < 2:
         return [np.empty((len(arm.scores), 0)) for arm in arms]
     found = [np.empty((len(arm.scores), resamples)) for arm in arms]
-    trained = {arm.seeds: _seeds_drawn(arm.seeds, seed=seed, resamples=resamples) for arm in arms}
-    rng = _generator(seed, 0)
-    size = max(1, _MOST_WEIGHTS // patients)
-    for start in range(0, resamples, size):
-        rows = slice(start, min(start + size, resamples))
-        people = _patients_drawn(rng, rows.stop - start, patients)
+    trained = {arm.seeds: seed_weights(arm.seeds, seed=seed, resamples=resamples) for arm in arms}
+    for rows, people in weights(patients, seed=seed, resamples=resamples):
         for arm, scores in zip(arms, found, strict=True):
             # Score by score: equal sums then give equal draws to the last bit, whatever other scores are with them.
             sums = np.stack([((people @ one.T) * trained[arm.seeds][rows]).sum(axis=1) for one in arm.sums])
             scores[:, rows] = ratios(sums, arm.counts @ people.T, arm.scores)
     return found
+
+
+def weights(
+    patients: int, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Iterator[tuple[slice, Float[np.ndarray, "draw patient"]]]:
+    """How often each patient is drawn, some draws at a time: which draws they are, and their weights."""
+    rng = _generator(seed, 0)
+    size = max(1, _MOST_WEIGHTS // patients)
+    for start in range(0, resamples, size):
+        rows = slice(start, min(start + size, resamples))
+        yield rows, _patients_drawn(rng, rows.stop - start, patients)
 
 
 def _generator(seed: int, *which: int) -> np.random.Generator:
@@ -94,13 +101,13 @@ def _patients_drawn(rng: np.random.Generator, count: int, patients: int) -> Floa
     return np.array([np.bincount(row, minlength=patients) for row in rows], dtype=np.float64)
 
 
-def _seeds_drawn(seeds: int, *, seed: int, resamples: int) -> Float[np.ndarray, "draw seed"]:
+def seed_weights(seeds: int, *, seed: int = 0, resamples: int = RESAMPLES) -> Float[np.ndarray, "draw seed"]:
     """The weight of each training seed; those of a draw add up to 1."""
     drawn = max(1, seeds - 1)
     return _generator(seed, 1, seeds).multinomial(drawn, np.full(seeds, 1 / seeds), size=resamples) / drawn
 
 
-def _less(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+def less(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """The difference, exactly 0 where it is rounding alone: equal arms are neither better nor worse."""
     difference = ours - theirs
     return np.where(np.abs(difference) <= _ROUNDING * np.abs(theirs), 0.0, difference)
@@ -109,7 +116,12 @@ def _less(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 def _estimate(value: float, drawn: Float[np.ndarray, " draw"]) -> Estimate:
     if np.isnan(value):
         return Estimate(None, None)
+    return Estimate(float(value), bounds_of(drawn))
+
+
+def bounds_of(drawn: Float[np.ndarray, " draw"]) -> Bounds | None:
+    """The 95 % percentile interval of what was drawn; None without a draw, or where one is undefined."""
     if not len(drawn) or np.isnan(drawn).any():
-        return Estimate(float(value), None)
+        return None
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(float(value), (float(low), float(high)))
+    return float(low), float(high)

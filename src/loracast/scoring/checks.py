@@ -17,6 +17,8 @@ COVERAGE = (0.7, 0.9)
 """C05: the share of targets that the central 80 % interval may hold."""
 FEWEST_SEEDS = 2
 """C06: with fewer, chance in training is not seen."""
+MOST_OF_ONE_WINDOW = 0.2
+"""C11: the share of an arm's error that one window may carry."""
 FLOOR: tuple[Kind, ...] = ("naive", "statistical")
 """C03 and C05 do not look at these kinds of model: they are what others are held against."""
 
@@ -49,6 +51,10 @@ class LookedAtArm(Protocol):
     def scores(self) -> Mapping[str, Scores]: ...
     @property
     def vs_naive(self) -> Mapping[str, Difference]: ...
+    @property
+    def vs_zero_shot(self) -> Mapping[str, Difference]: ...
+    @property
+    def vs_full(self) -> Mapping[str, Difference]: ...
 
 
 class LookedAt(Protocol):
@@ -65,6 +71,10 @@ class LookedAt(Protocol):
     @property
     def adapters_of_other_tables(self) -> bool | None:
         """Whether an adapter was trained on another table; None where all arms were trained on this one."""
+
+    @property
+    def twins(self) -> Mapping[str, int] | None:
+        """Patients of one side whose series stand on another under another id, by the two sides; None if not known."""
 
 
 Found = Sequence[Finding] | None
@@ -164,6 +174,43 @@ def _other_table(summary: LookedAt, _: Splits) -> Found:
     return [Finding()] if summary.adapters_of_other_tables else []
 
 
+def _one_patient(summary: LookedAt, _: Splits) -> Found:
+    """C10. A verdict on `signal` that would be another without `value` of `of` patients, each left out alone."""
+    known = [
+        (arm.arm, name, entry)
+        for arm in summary.arms
+        for entries in (arm.vs_naive, arm.vs_zero_shot, arm.vs_full)
+        for name, entry in entries.items()
+        if entry.flips is not None
+    ]
+    found = [
+        Finding(
+            arm=arm, signal=name, value=entry.flips, of=entry.patients, reference=entry.reference, verdict=entry.verdict
+        )
+        for arm, name, entry in known
+        if entry.flips
+    ]
+    return found if known else None
+
+
+def _one_window(summary: LookedAt, _: Splits) -> Found:
+    """C11. One window carries the share `value` of an arm's absolute error on `signal`."""
+    known = [(arm.arm, name, worst) for arm, name, s in _scored(summary.arms) if (worst := s.worst_window) is not None]
+    heavy = [
+        Finding(arm=arm, signal=name, value=worst.share)
+        for arm, name, worst in known
+        if worst.share > MOST_OF_ONE_WINDOW
+    ]
+    return heavy if known else None
+
+
+def _twins(summary: LookedAt, _: Splits) -> Found:
+    """C12. The same series on both sides under different ids: `value` patients, `reference` the two sides."""
+    if summary.twins is None:
+        return None
+    return [Finding(value=number, reference=pair) for pair, number in summary.twins.items() if number]
+
+
 CHECKS: dict[str, Callable[[LookedAt, Splits], Found]] = {
     "C01": _shared_patients,
     "C02": _few_patients,
@@ -174,6 +221,9 @@ CHECKS: dict[str, Callable[[LookedAt, Splits], Found]] = {
     "C07": _simulated,
     "C08": _left_out,
     "C09": _other_table,
+    "C10": _one_patient,
+    "C11": _one_window,
+    "C12": _twins,
 }
 """The checks by code; the report says what each is called."""
 

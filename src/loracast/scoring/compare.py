@@ -6,7 +6,8 @@ import numpy as np
 
 from loracast.errors import ConfigError
 from loracast.scoring.bootstrap import RESAMPLES, differences, estimates
-from loracast.scoring.facts import Bounds, Difference, Excluded, Scores, Verdict
+from loracast.scoring.facts import Bounds, Difference, Excluded, Scores, Verdict, WorstWindow
+from loracast.scoring.influence import influence
 from loracast.scoring.sums import PatientSums, Sums, by_signal, check_same
 
 BY_STEP = ("mae", "rmse", "bias", "coverage_80")
@@ -76,18 +77,41 @@ def _scores(sums: PatientSums, *, seed: int, resamples: int) -> Scores:
         ),
         ci95={name: estimate.ci95 for name, estimate in found.items()},
         by_step={name: [None if np.isnan(value) else float(value) for value in steps[name]] for name in BY_STEP},
+        worst_window=_worst_window(sums),
+    )
+
+
+def _worst_window(sums: PatientSums) -> WorstWindow | None:
+    """The patient's window that carries most of the absolute error, the runs averaged; None where it is not known."""
+    whole, (errors, targets) = sums.sums[0].mean(axis=0).sum(), sums.worst
+    if not len(sums.patients) or np.isnan(errors).any() or not whole:
+        return None
+    worst = int(np.argmax(errors.mean(axis=0)))
+    rest = sums.counts[0].sum() - targets[:, worst]
+    without = (sums.sums[0].sum(axis=1) - errors[:, worst]) / np.where(rest, rest, np.nan)
+    return WorstWindow(
+        share=float(errors[:, worst].mean() / whole),
+        mae_without=None if np.isnan(without).any() else float(without.mean()),
     )
 
 
 def _difference(ours: PatientSums, theirs: PatientSums, reference: str, *, seed: int, resamples: int) -> Difference:
     (found,) = differences([ours], theirs, seed=seed, resamples=resamples)
     patients = len(ours.patients)
+    single = influence(ours, theirs, seed=seed, resamples=resamples)
+    verdict = verdict_of(found.ci95, patients)
+    flips = None
+    if single is not None and found.ci95 is not None and patients >= FEWEST_PATIENTS:
+        # By the interval alone: that there is one patient fewer than the rule asks for is no influence of anyone.
+        flips = sum(verdict_of(without, patients) != verdict for without in single.intervals)
     return Difference(
         reference=reference,
         mae_difference=found.value,
         ci95=found.ci95,
-        verdict=verdict_of(found.ci95, patients),
+        verdict=verdict,
         patients=patients,
+        left_out=None if single is None else single.left_out,
+        flips=flips,
     )
 
 

@@ -19,6 +19,15 @@ class Excluded(Frozen):
     """Targets that are 0, of which there is no percentage."""
 
 
+class WorstWindow(Frozen):
+    """The window whose absolute errors add up to most, of an arm on one signal."""
+
+    share: float
+    """What part of the arm's whole absolute error it carries."""
+    mae_without: float | None
+    """The MAE of all other windows; None where there is no other."""
+
+
 class Scores(Frozen):
     """Every score of one arm on one signal, None where it is undefined."""
 
@@ -39,6 +48,8 @@ class Scores(Frozen):
     """The interval of each score by its name; None where it cannot be had (a single patient, say)."""
     by_step: dict[str, list[float | None]]
     """Some scores at each step of the horizon, by name."""
+    worst_window: WorstWindow | None = None
+    """None where it is not known (results before 0.3), or nothing was scored."""
 
 
 class Difference(Frozen):
@@ -50,6 +61,21 @@ class Difference(Frozen):
     ci95: Bounds | None
     verdict: Verdict
     patients: int
+    left_out: Bounds | None = None
+    """The lowest and the highest difference when any one patient is left out; None for one patient, or not known."""
+    flips: int | None = None
+    """How many patients there are without whom, each left out alone, the verdict would be another; None where not
+    known, or where the patients are too few for a verdict."""
+
+
+class Validated(Frozen):
+    """On whom the steps of a training were scored."""
+
+    patients: int
+    windows: int
+    """Validation windows that a score reads."""
+    steps: list[int]
+    """The steps that were scored; the best of them was kept."""
 
 
 class Finding(Frozen):

@@ -84,7 +84,13 @@ METRICS: dict[str, Metric] = {
         "share inside the central 80 % interval", lambda b: metrics.inside(b.truth, b.quantiles, b.levels)
     ),
 }
-COLUMNS = [*KEYS, *FACTS, "windows", "targets", *(f"{kind}_{name}" for name in METRICS for kind in ("sum", "n"))]
+WORST = ["worst_sum", "worst_n"]
+"""The absolute errors of one window added up, and of how many targets: the window of a patient where that is most."""
+COLUMNS = [
+    *(*KEYS, *FACTS, "windows", "targets"),
+    *(f"{kind}_{name}" for name in METRICS for kind in ("sum", "n")),
+    *WORST,
+]
 
 
 def score_cells(
@@ -100,9 +106,10 @@ def score_cells(
 
     `signal` counts into `signals`. Steps 1 to H hold the sums and counts of the cell scores; step 0 stands for the
     window as a whole and holds those of the window scores, how many `windows` there were, and the sum of their
-    observed `targets` (by which two runs are known to have scored the same). A count of a score is how many numbers
-    are in its sum: what is undefined is left out of both. Raises DataError if arrays do not belong together or a
-    forecast is not finite on an observed target.
+    observed `targets` (by which two runs are known to have scored the same), and the window with the largest sum of
+    absolute errors (`WORST`; other steps have 0 there). A count of a score is how many numbers are in its sum: what is
+    undefined is left out of both. Raises DataError if arrays do not belong together or a forecast is not finite on an
+    observed target.
     """
     lengths = {len(array) for array in (truth, forecast.quantiles, context, patient, signal)}
     if len(lengths) > 1 or (len(signal) and not 0 <= signal.min() <= signal.max() < len(signals)):
@@ -138,7 +145,18 @@ def score_cells(
         values = metric.values(batch)
         columns[f"sum_{name}"] = total(np.nan_to_num(values))
         columns[f"n_{name}"] = total((~np.isnan(values)).astype(np.int64))
+    errors = metrics.absolute_error(truth, forecast.median)
+    worst = np.zeros((len(pairs), step, len(WORST)))
+    worst[:, 0] = _worst(np.column_stack([np.nansum(errors, axis=1), (~np.isnan(errors)).sum(axis=1)]), place.ravel())
+    columns |= dict(zip(WORST, worst.reshape(-1, len(WORST)).T, strict=True))
     return pd.DataFrame(columns)[COLUMNS]
+
+
+def _worst(windows: Float[np.ndarray, "window 2"], place: Int[np.ndarray, " window"]) -> Float[np.ndarray, "place 2"]:
+    """Of the windows at each place (0 to the last, none empty) the one with the largest sum, of equals more targets."""
+    order = np.lexsort((windows[:, 1], windows[:, 0], place))
+    last = np.flatnonzero(np.diff(place[order], append=-1))
+    return np.asarray(windows[order[last]])
 
 
 def _batch(
@@ -186,7 +204,11 @@ class Sums:
             self._fold()
 
     def _fold(self) -> None:
-        cells = pd.concat(self._parts).groupby([*KEYS, *FACTS], as_index=False, sort=True).sum()
+        rows = pd.concat(self._parts, ignore_index=True)
+        groups = rows.groupby([*KEYS, *FACTS], sort=True)
+        cells = groups.sum().reset_index()
+        worst = _worst(rows[WORST].to_numpy(), groups.ngroup().to_numpy())
+        cells = cells.assign(**dict(zip(WORST, worst.T, strict=True)))
         self._parts, self._folded = [cells], True
 
     @property
@@ -213,6 +235,8 @@ class Sums:
             raise DataError(
                 f"{path.parent.name}/{path.name} cannot be read as Parquet ({error}). Score the run again."
             ) from error
+        if not set(WORST) & set(cells.columns):  # written before 0.3
+            cells = cells.assign(**dict.fromkeys(WORST, np.nan))
         sums = cls()
         sums.add(cells)
         return sums
@@ -224,7 +248,8 @@ class PatientSums:
 
     `counts` is how many numbers are in each sum; they are the same for every run. Patients without a number in the
     first of `scores` are not in it. `windows` counts all windows, `targets` is the sum of a patient's observed
-    targets, by which two arms are known to have scored the same.
+    targets, by which two arms are known to have scored the same. `worst` holds, of the patient's window with the
+    largest sum of absolute errors, that sum and its number of targets; NaN where it was not kept.
     """
 
     scores: tuple[str, ...]
@@ -235,6 +260,7 @@ class PatientSums:
     step_counts: Float[np.ndarray, "score horizon"]
     targets: Float[np.ndarray, " patient"]
     windows: int
+    worst: Float[np.ndarray, "2 seed patient"]
 
     @property
     def seeds(self) -> int:
@@ -252,7 +278,7 @@ class PatientSums:
     def seed(self, number: int) -> "PatientSums":
         """The run `number` alone."""
         one = slice(number, number + 1)
-        return replace(self, sums=self.sums[:, one], step_sums=self.step_sums[:, one])
+        return replace(self, sums=self.sums[:, one], step_sums=self.step_sums[:, one], worst=self.worst[:, one])
 
 
 def ratios(sums: np.ndarray, counts: np.ndarray, scores: Sequence[str]) -> np.ndarray:
@@ -292,14 +318,16 @@ def _first(layers: Sequence[Layer]) -> Layer:
 
 
 def _stacked(layers: Sequence[PatientSums]) -> PatientSums:
-    sums, step_sums = (np.concatenate([getattr(one, name) for one in layers], axis=1) for name in ("sums", "step_sums"))
-    return replace(layers[0], sums=sums, step_sums=step_sums)
+    sums, step_sums, worst = (
+        np.concatenate([getattr(one, name) for one in layers], axis=1) for name in ("sums", "step_sums", "worst")
+    )
+    return replace(layers[0], sums=sums, step_sums=step_sums, worst=worst)
 
 
 def _layer(cells: pd.DataFrame, scores: Sequence[str]) -> PatientSums:
     """The arrays of one run, from cells that are sorted by patient."""
     patients, starts = np.unique(cells["patient"].to_numpy(dtype=np.int64), return_index=True)
-    steps = cells["step"].to_numpy(dtype=np.int64)
+    steps, sizes = cells["step"].to_numpy(dtype=np.int64), np.diff(starts, append=len(cells))
 
     def columns(kind: str) -> Float[np.ndarray, "row score"]:
         return cells[[f"{kind}_{name}" for name in scores]].to_numpy(dtype=np.float64)
@@ -313,6 +341,7 @@ def _layer(cells: pd.DataFrame, scores: Sequence[str]) -> PatientSums:
         return totals[1:].T  # step 0 is the window as a whole
 
     sums, counts = columns("sum"), columns("n")
+    worst = _worst(cells[WORST].to_numpy(dtype=np.float64), np.repeat(np.arange(len(patients)), sizes))
     scored = of_patients(counts)[0] > 0
     return PatientSums(
         scores=tuple(scores),
@@ -324,6 +353,7 @@ def _layer(cells: pd.DataFrame, scores: Sequence[str]) -> PatientSums:
         step_counts=of_steps(counts),
         targets=of_patients(cells["targets"].to_numpy(dtype=np.float64))[scored],
         windows=int(cells["windows"].sum()),
+        worst=worst.T[:, None, scored],
     )
 
 
