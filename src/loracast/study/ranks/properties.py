@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from loracast.data.twins import spans_of
 from loracast.data.windows import WindowSet
 from loracast.study.ranks.result import ALL, Correlation, RankSweep, Relation, RelationRow
 from loracast.training.pretrain import corpora
@@ -64,17 +65,10 @@ def _of_series(values: Values, season: int) -> tuple[float, int, float, float]:
 
 def _series(windows: WindowSet, seed: int) -> Iterator[Values]:
     """The covered part of each series of one signal, from its first to its last observation."""
-    offset, patient, _, start = np.asarray(windows.index).T
-    # Windows of one series lie as far apart in the store as in time; another stay's clock does not fit.
-    keys = np.stack([patient, start - offset * windows.step_seconds], axis=1)
-    _, place = np.unique(keys, axis=0, return_inverse=True)
-    place = place.ravel()
-    count = int(place.max(initial=-1)) + 1
-    first, last = np.full(count, np.iinfo(np.int64).max), np.zeros(count, dtype=np.int64)
-    np.minimum.at(first, place, offset)
-    np.maximum.at(last, place, offset + windows.context + windows.horizon)
-    for i in _some(count, _MOST_SERIES, seed):
-        values = np.array(windows.values[first[i] : last[i]], dtype=np.float64)
+    spans = spans_of(windows)
+    for i in _some(len(spans), _MOST_SERIES, seed):
+        first, last = spans[i, 2:]
+        values = np.array(windows.values[first:last], dtype=np.float64)
         seen = np.flatnonzero(np.isfinite(values))
         yield values[seen[0] : seen[-1] + 1]
 
