@@ -20,7 +20,8 @@ from loracast.models.base import Model, Network, check_window
 from loracast.models.forecast import forecaster, score
 from loracast.models.registry import families, kind_of, load_backbone, load_model
 from loracast.scoring.compare import summarise
-from loracast.spec import SplitSpec
+from loracast.scoring.facts import Validated
+from loracast.spec import SplitSpec, TrainSpec
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.summary import LEARNING, RESULT, Costs, RunResult, write_facts
 from loracast.training import cost
@@ -87,6 +88,7 @@ class _Trained:
     curve: Curve
     meter: cost.Meter
     patients: int
+    validated: Validated
     saved: Path
     whole: bool
     """False for a training that was resumed, or shared the machine: the energy that was counted is not its own."""
@@ -140,12 +142,13 @@ def _train(job: _Job, conduct: Conduct) -> _Trained:
     whole = conduct.alone and not checkpoints.exists()
     plan = arm.training_of(job.spec.training, attached.model.card.parameters)
     train = windows.train.of_patients(arm.patients, job.seed).seeing(arm.context)
+    validation = windows.validation.seeing(arm.context)
     with cost.metered() as meter:
         curve = fit(
             window_task(
                 attached,
                 train,
-                windows.validation.seeing(arm.context),
+                validation,
                 name=arm.name,
                 validation_windows=plan.validation_windows,
             ),
@@ -160,7 +163,8 @@ def _train(job: _Job, conduct: Conduct) -> _Trained:
             results=conduct.results,
         )
     write_json(folder / LEARNING, curve.as_json(), overwrite=True)
-    facts = training_facts(windows, train, curve, job.seed, job.spec.split)
+    on = validated_on(validation, plan, curve)
+    facts = training_facts(windows, train, curve, job.seed, job.spec.split, on)
     saved = folder / ("network" if job.base is None else "adapter")
     if job.base is None:
         with written(saved, overwrite=True) as temporary:
@@ -168,10 +172,19 @@ def _train(job: _Job, conduct: Conduct) -> _Trained:
             attached.network.save(temporary)
     else:
         save_adapter(attached, arm, saved, base=job.base, training=facts, overwrite=True)
-    return _Trained(curve, meter, facts.patients["train"], saved, whole)
+    return _Trained(curve, meter, facts.patients["train"], on, saved, whole)
 
 
-def training_facts(windows: Windows, train: WindowSet, curve: Curve, seed: int, split: SplitSpec) -> Training:
+def validated_on(validation: WindowSet, plan: TrainSpec, curve: Curve) -> Validated:
+    """On whom a training that has read at most as many validation windows as `plan` says chose its step."""
+    read = validation.some(plan.validation_windows, seed=0)  # as `window_task` reads them
+    steps = [int(entry["step"]) for entry in curve.validation]
+    return Validated(patients=len(np.unique(read.patient)), windows=len(read), steps=steps)
+
+
+def training_facts(
+    windows: Windows, train: WindowSet, curve: Curve, seed: int, split: SplitSpec, validated: Validated
+) -> Training:
     """What an adapter's card says of the data and the training behind it.
 
     `train` are the windows that were learnt from, as they were seen; `split` says who may be tested.
@@ -188,6 +201,7 @@ def training_facts(windows: Windows, train: WindowSet, curve: Curve, seed: int, 
         best_step=curve.best_step,
         validation_loss=min(e["loss"] for e in curve.validation),
         validation_loss_at_start=curve.validation[0]["loss"],
+        validated=validated,
         versions=cost.versions(),
     )
 
@@ -218,6 +232,7 @@ def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool)
         base_sha256=job.base,
         train_patients=trained.patients if trained else None,
         best_step=curve.best_step if curve else None,
+        validated=trained.validated if trained else None,
         micro_batch=curve.micro_batch if curve else None,
         accumulation=curve.accumulation if curve else None,
         costs=_costs(trained, meter, len(windows.test)),
@@ -247,7 +262,7 @@ def facts_of(arm: ArmSpec, model: Model | Network, trainable: int) -> dict[str, 
 
 
 def _costs(trained: _Trained | None, forecasting: cost.Meter, windows: int) -> Costs:
-    known: dict[str, Any] = {"train_seconds": 0.0, "train_steps": 0}
+    known: dict[str, Any] = {}
     meters = [forecasting]
     if trained is not None:
         curve, meters = trained.curve, [trained.meter, forecasting]

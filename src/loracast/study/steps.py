@@ -23,9 +23,11 @@ from loracast.models.base import Model, check_window
 from loracast.models.forecast import forecaster, score
 from loracast.models.naive import FLOOR
 from loracast.models.registry import is_listed, load_backbone, load_model
+from loracast.scoring.facts import Validated
 from loracast.scoring.sums import Sums
 from loracast.spec import ForecastSpec, SplitSpec, TrainSpec, WindowSpec, parse
-from loracast.study.run import facts_of, training_facts
+from loracast.study.choices import choices_of
+from loracast.study.run import facts_of, training_facts, validated_on
 from loracast.study.summarise import arm_summary, whole, with_best
 from loracast.study.summary import ArmFacts, Costs, Summary
 from loracast.training import distributed
@@ -107,7 +109,8 @@ def adapt_table(
         )
         with distributed.main_first():
             if distributed.is_main():
-                facts = training_facts(windows, train, curve, seed, split)
+                on = validated_on(seen, plan, curve)
+                facts = training_facts(windows, train, curve, seed, split, on)
                 save_adapter(attached, spec, out, base=base, training=facts, overwrite=overwrite or ours)
                 shutil.rmtree(work_of(out))
     return read_card(out, TrainedCard)
@@ -223,6 +226,7 @@ def evaluate_table(
     facts: list[ArmFacts] = []
     sums: dict[str, list[Sums]] = {}
     beside: list[dict[str, Any]] = []
+    validated: dict[str, list[Validated]] = {}
     with tempfile.TemporaryDirectory(prefix="loracast-") as work:
         windows = _windows(opened, Path(work) / "windows", spec, split)
         _same_split(cards, windows)
@@ -246,13 +250,16 @@ def evaluate_table(
             label = folder.name if alone else str(folder) if str(folder) not in sums else f"adapter {folder}"
             known = {"seeds": [card.seed], "best_step": [card.best_step]}
             add(label, adapted, card.arm, trained=card.trainable_parameters, **known)
+            validated[label] = [card.validated] if card.validated else []
         foreign = {card.data.table_fingerprint for card in cards.values()} - {opened.fingerprint}
         arms = [
             arm_summary(one, sums, _references(one, zero_shot.name), hardware=[], costs=Costs(), **known)
             for one, known in zip(facts, beside, strict=True)
         ]
+        arms = with_best(arms, sums)
+        choices = choices_of(arms, validated, patients=windows.count_patients(), windows=windows.meta["counts"])
         more = {"seeds": [split.seed], "adapters_of_other_tables": bool(foreign) if cards else None}
-        return whole(opened.path.stem, windows, opened.path, with_best(arms, sums), **more)
+        return whole(opened.path.stem, windows, opened.path, arms, choices=choices, **more)
 
 
 def _references(arm: ArmFacts, zero_shot: str) -> dict[str, str]:

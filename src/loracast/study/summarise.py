@@ -8,6 +8,7 @@ import numpy as np
 
 from loracast.data.attrition import attrition_path
 from loracast.data.schema import signal_named
+from loracast.data.twins import count_twins
 from loracast.data.windows import Windows, WindowSet
 from loracast.errors import ConfigError
 from loracast.files import read_json, write_json
@@ -15,6 +16,7 @@ from loracast.models.naive import FLOOR
 from loracast.scoring.checks import run_checks
 from loracast.scoring.compare import compare, compare_to_best, summarise
 from loracast.scoring.sums import Sums
+from loracast.study.choices import choices_of
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.run import CELLS, QUANTILES
 from loracast.study.runs import Run
@@ -34,7 +36,8 @@ from loracast.study.summary import (
 )
 from loracast.types import LEVELS, Table
 
-KINDS = {"best": 0.05, "typical": 0.5, "worst": 0.95}  # the quantile of the windows' errors that stands for each
+KINDS = {"best": 0.05, "typical": 0.5, "worst": 1.0}
+"""The quantile of the windows' errors that stands for each: the worst is the worst, and not one that is bad."""
 
 Scored = Mapping[str, Sequence[Sums]]
 """The sums of each arm's runs, by the arm's name."""
@@ -47,16 +50,25 @@ def summarise_experiment(
 
     Also writes each run's `examples.json`: the same windows for every arm.
     """
-    arms = _arms(runs)
+    results = _results(runs)
+    arms = _arms(runs, results)
     _write_examples(windows.test, runs)
-    training = spec.training.model_dump(mode="json")
-    return whole(spec.name, windows, table.path, arms, seeds=list(spec.seeds), training=training, **more)
+    choices = choices_of(
+        arms,
+        {name: [one.validated for one in found if one.validated] for name, found in results.items()},
+        patients=windows.count_patients(),
+        windows=windows.meta["counts"],
+        ranks_on_validation=spec.validation_scores,
+    )
+    more |= {"training": spec.training.model_dump(mode="json"), "choices": choices}
+    return whole(spec.name, windows, table.path, arms, seeds=list(spec.seeds), **more)
 
 
 def whole(name: str, windows: Windows, table: Path, arms: Sequence[ArmSummary], **more: Any) -> Summary:
     """A summary of these arms, with what is known of data and windows, and the checks."""
     data, cut = _data_facts(windows, table), _window_facts(windows)
-    summary = Summary(name=name, data=data, windows=cut, arms=list(arms), checks=[], **more)
+    twins = count_twins(windows)
+    summary = Summary(name=name, data=data, windows=cut, arms=list(arms), checks=[], twins=twins, **more)
     return summary.model_copy(update={"checks": run_checks(summary, splits=windows.patients())})
 
 
@@ -80,14 +92,20 @@ def _window_facts(windows: Windows) -> WindowFacts:
     return WindowFacts(**{key: windows.meta[key] for key in WindowFacts.model_fields})
 
 
-def _arms(runs: Sequence[Run]) -> list[ArmSummary]:
-    """One entry an arm: its seeds together, its scores, and its differences to others."""
-    folders: dict[str, list[Path]] = {}
+def _results(runs: Sequence[Run]) -> dict[str, list[RunResult]]:
+    """The results of each arm's runs, by the arm's name; refused where they cannot be compared."""
+    results: dict[str, list[RunResult]] = {}
     for run in runs:
-        folders.setdefault(run.name, []).append(run.folder)
-    results = {name: [read_facts(RunResult, path / RESULT) for path in paths] for name, paths in folders.items()}
+        results.setdefault(run.name, []).append(read_facts(RunResult, run.folder / RESULT))
     _refuse_changed_weights([result for found in results.values() for result in found])
-    sums = {name: [Sums.from_parquet(path / CELLS) for path in paths] for name, paths in folders.items()}
+    return results
+
+
+def _arms(runs: Sequence[Run], results: Mapping[str, Sequence[RunResult]]) -> list[ArmSummary]:
+    """One entry an arm: its seeds together, its scores, and its differences to others."""
+    sums: dict[str, list[Sums]] = {}
+    for run in runs:
+        sums.setdefault(run.name, []).append(Sums.from_parquet(run.folder / CELLS))
     entries = [
         arm_summary(
             found[0],
@@ -209,7 +227,7 @@ def _write_examples(windows: WindowSet, runs: Sequence[Run]) -> None:
 
 
 def choose_examples(windows: WindowSet, quantiles: np.ndarray) -> list[tuple[str, int]]:
-    """Kind and position of the example windows: per signal, patients at a low, middle and high mean absolute error."""
+    """Kind and position of the example windows: per signal, a low, the middle and the highest mean absolute error."""
     errors = np.empty(len(windows))
     for rows in windows.batches(1024):
         future = windows.batch(rows)[1]

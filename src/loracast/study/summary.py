@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from loracast.errors import ConfigError
 from loracast.files import write_json
-from loracast.scoring.facts import Checked, Difference, Scores
+from loracast.scoring.facts import Checked, Difference, Scores, Validated
 from loracast.spec import Frozen
 from loracast.types import Kind
 
@@ -119,6 +119,24 @@ class ArmSummary(ArmFacts):
         return self.trainable_parameters > 0
 
 
+class Choice(Frozen):
+    """Something that was tried in several ways: what was tried, what was kept, and on whom that was decided."""
+
+    what: str
+    """`step`, `naive forecast`, or a setting in which arms differ (`learning_rate`, `rank`)."""
+    arms: list[str]
+    """The arms that it is about."""
+    tried: list[str | float | None]
+    """What was tried; None is the default of the method."""
+    kept: list[str | float | None] = Field(default_factory=list)
+    """What was kept, one a seed or a signal; empty where all stand in the result, and its reader is who chooses."""
+    side: Literal["validation", "test"]
+    """Whose errors are looked at to choose."""
+    patients: int
+    windows: int
+    """How many of that side were looked at."""
+
+
 class Missing(Frozen):
     """A run that is not done, and why."""
 
@@ -143,6 +161,11 @@ class Summary(Frozen):
     missing: list[Missing] = Field(default_factory=list)
     adapters_of_other_tables: bool | None = None
     """Whether an adapter was trained on another table than it is scored on; None where arms were trained here."""
+    twins: Sides | None = None
+    """Patients of one side whose series stand on another under another id, by the two sides (`data.twins`); None where
+    nobody looked (results before 0.3)."""
+    choices: list[Choice] | None = None
+    """What was searched, and on whom; None where it is not known (results before 0.3)."""
 
     def arm(self, name: str) -> ArmSummary:
         """The arm of that name; raises KeyError."""
@@ -161,6 +184,8 @@ class RunResult(ArmFacts):
     revision: str | None
     base_sha256: str | None
     best_step: int | None
+    validated: Validated | None = None
+    """On whom the best step was chosen; None where nothing was trained, and in results of 0.2."""
     micro_batch: int | None = None
     accumulation: int | None = None
     costs: Costs

@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 
 from loracast.errors import AdapterError, ConfigError
 from loracast.files import file_digest, read_json, regular
+from loracast.scoring.facts import Validated
 from loracast.spec import Frozen, SplitSpec, parse
 from loracast.tuning.arm import ArmSpec
 
@@ -54,6 +55,8 @@ class Training(Frozen):
     best_step: int
     validation_loss: float
     validation_loss_at_start: float
+    validated: Validated | None = None
+    """On whom the best step was chosen; None in cards of 0.2."""
     versions: dict[str, str]
 
 
