@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from loracast.files import read_json
-from loracast.report.render import markdown, markdown_text
+from loracast.files import markdown_text, read_json
+from loracast.report.render import markdown
 from loracast.report.results import summary_in
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
 from loracast.report.tables import compact_table, plain_table

@@ -14,6 +14,7 @@ import shutil
 import stat
 import tempfile
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -348,3 +349,51 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def terminal_text(text: str) -> str:
+    """A text without the signs that steer a terminal (colours, cursor, bell), but with its line ends."""
+    return "".join("\ufffd" if unicodedata.category(sign) == "Cc" and sign != "\n" else sign for sign in text)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""With what a text begins that a spreadsheet carries out (OWASP, "CSV Injection")."""
+
+
+def csv_text(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: one that could be begins with an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def markdown_text(text: str) -> str:
+    """A text in which Markdown sees no bar, no line break, no tag, no link and no emphasis."""
+    for sign, written_as in _MARKDOWN.items():
+        text = text.replace(sign, written_as)
+    return text
+
+
+_MARKDOWN = {
+    "\\": "\\\\", "|": "\\|", "\n": " ", "\r": " ", "<": "&lt;", "](": "]\\(", "`": "\\`", "*": "\\*", "_": "\\_",
+}  # fmt: skip
+"""In this order: the backslash first."""
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': "''", "−": "$-$", "–": "--", "—": "---", "×": r"$\times$", "±": r"$\pm$",
+    "°": r"$^\circ$", "µ": r"$\mu$", "μ": r"$\mu$", "≤": r"$\le$", "≥": r"$\ge$", "²": "$^2$", "³": "$^3$",
+    "·": r"$\cdot$", "…": r"\dots{}", "√": r"$\surd$", "₂": "$_2$", "‰": r"$^0\!/\!_{00}$", "“": "``", "”": "''",
+    "’": "'", "\n": " ", "\r": " ", "\t": " ", "\u00a0": "~", "\u202f": r"\,",
+}  # fmt: skip
+
+
+def latex_text(text: str) -> str:
+    """A text as LaTeX that compiles without a package."""
+    return "".join(_LATEX.get(sign) or _latex_sign(sign) for sign in text.strip())
+
+
+def _latex_sign(sign: str) -> str:
+    if " " <= sign <= "~" or "À" <= sign <= "ÿ":
+        return sign
+    return rf"\texttt{{U+{ord(sign):04X}}}"

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from loracast.errors import ConfigError
-from loracast.files import write_json
+from loracast.files import latex_text, write_json
 from loracast.report import frames
-from loracast.report.render import Cell, Column, Table, csv, html, latex, latex_text, markdown, table_of
+from loracast.report.render import Cell, Column, Table, csv, html, latex, markdown, table_of
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
 from loracast.report.tables import compact_table, plain_table
 from loracast.report.terminal import (
@@ -52,6 +52,16 @@ def test_no_form_takes_a_name_for_its_own_signs():
     assert "<b>" not in html(table)
     assert html(table).count("&lt;b&gt;[red]a|b &amp; 50 %") == 6
     assert not re.search(r"(?<!\\)[#_]", latex(table).split("\n", 2)[2])
+
+
+def test_a_name_that_a_spreadsheet_would_carry_out_begins_with_an_apostrophe_and_numbers_stay_numbers():
+    frame = pd.DataFrame({"arm": ["=HYPERLINK(1)", "plain"], "value": [-0.5, 1.0]})
+    assert csv(frame) == "arm,value\n'=HYPERLINK(1),-0.5\nplain,1.0\n"
+
+
+def test_a_name_cannot_steer_the_terminal():
+    column = Column("arm", lambda row: row["arm"], words=True)
+    assert "\x1b" not in printed(table_of(pd.DataFrame({"arm": ["\x1b[2Jgone"]}), [column]))
 
 
 def test_every_sign_that_latex_minds_is_escaped():

@@ -14,7 +14,7 @@ import click
 from rich.console import Console, RenderableType
 
 from loracast.errors import ConfigError, LoracastError
-from loracast.files import refuse_taken
+from loracast.files import refuse_taken, terminal_text
 from loracast.training import distributed
 
 PIPED_WIDTH = 200
@@ -51,13 +51,14 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 def say(line: str) -> None:
     """Print a note of progress to stderr; of several processes that train together the main one does."""
     if distributed.is_main():
-        _console(stderr=True).print(line, markup=False, soft_wrap=True)
+        _console(stderr=True).print(terminal_text(line), markup=False, soft_wrap=True)
 
 
 def show(result: RenderableType) -> None:
-    """Print a table or text to stdout; of several processes that train together the main one does."""
+    """Print a table or text, which is no markup, to stdout; of several processes that train together the main one."""
     if distributed.is_main():
-        _console().print(result)
+        text = isinstance(result, str)
+        _console().print(terminal_text(result) if text else result, markup=False, soft_wrap=text)
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -179,7 +180,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _fail(message: str, code: int) -> NoReturn:
     _close_bars()
-    _console(stderr=True).print(message, style="red", markup=False, soft_wrap=True)
+    _console(stderr=True).print(terminal_text(message), style="red", markup=False, soft_wrap=True)
     sys.exit(code)
 
 

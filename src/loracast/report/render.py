@@ -1,7 +1,7 @@
 """Tables for people: columns chosen from a frame, formatted once, and one function a form.
 
 `table_of` makes a `Table` of a frame and the columns declared for it. `terminal`, `markdown`, `latex` and `html` write
-that; `csv` writes the frame itself, raw numbers and all. Whatever a text might mean to a form is escaped here.
+that; `csv` writes the frame itself, raw numbers and all. Whatever a text might mean to a form is escaped (`files`).
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from loracast.files import csv_text, latex_text, markdown_text, terminal_text
 from loracast.report.readable import ABSENT
 
 if TYPE_CHECKING:
@@ -135,13 +136,16 @@ def terminal(table: Table) -> "RichTable":
     """For the terminal: texts are no markup, and numbers are never broken nor cut."""
     from rich import box
     from rich.table import Table as RichTable
-    from rich.text import Text
+    from rich.text import Text as RichText
+
+    def shown(text: str, style: str = "") -> RichText:
+        return RichText(terminal_text(text), style=style)
 
     made = RichTable(
-        title=Text(table.title) if table.title else None,
+        title=shown(table.title) if table.title else None,
         title_justify="left",
         title_style="bold yellow" if table.loud else "bold",
-        caption=Text("\n".join(table.notes)) if table.notes else None,
+        caption=shown("\n".join(table.notes)) if table.notes else None,
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 0 if len(table.columns) > 5 else 1, 0, 0),
@@ -150,14 +154,14 @@ def terminal(table: Table) -> "RichTable":
     )
     for place, column in enumerate(table.columns):
         if column.words:
-            made.add_column(Text(column.head), overflow="fold", min_width=min(column.least, _width(table, place)))
+            made.add_column(shown(column.head), overflow="fold", min_width=min(column.least, _width(table, place)))
         else:
-            made.add_column(Text(column.head), justify="right", no_wrap=True)
+            made.add_column(shown(column.head), justify="right", no_wrap=True)
     for group in table.groups:
         if group.title:
-            made.add_row(Text(group.title, style="bold cyan"))
+            made.add_row(shown(group.title, style="bold cyan"))
         for row in group.rows:
-            made.add_row(*(Text(cell.text, style=_TERMINAL.get(cell.look, "")) for cell in row))
+            made.add_row(*(shown(cell.text, style=_TERMINAL.get(cell.look, "")) for cell in row))
         made.add_section()
     return made
 
@@ -186,24 +190,13 @@ def _markdown_line(texts: Sequence[str]) -> str:
     return "| " + " | ".join(markdown_text(text.strip()) for text in texts) + " |"
 
 
-def markdown_text(text: str) -> str:
-    """A text in which Markdown sees no bar, no line break and no tag."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
-
-
 def csv(frame: pd.DataFrame) -> str:
-    """The frame as it is, for a script: raw numbers to the last digit, nothing where something is missing."""
-    return frame.to_csv(index=False, lineterminator="\n")
+    """The frame as it is, for a script: raw numbers to the last digit, nothing where something is missing.
 
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "−": "$-$", "–": "--", "—": "---", "×": r"$\times$", "±": r"$\pm$",
-    "°": r"$^\circ$", "µ": r"$\mu$", "μ": r"$\mu$", "≤": r"$\le$", "≥": r"$\ge$", "²": "$^2$", "³": "$^3$",
-    "·": r"$\cdot$", "…": r"\dots{}", "√": r"$\surd$", "₂": "$_2$", "‰": r"$^0\!/\!_{00}$", "“": "``", "”": "''",
-    "’": "'", "\n": " ", "\r": " ", "\t": " ", "\u00a0": "~", "\u202f": r"\,",
-}  # fmt: skip
+    A text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    safe = frame.map(lambda value: csv_text(value) if isinstance(value, str) else value)
+    return safe.to_csv(index=False, lineterminator="\n")
 
 
 def latex(table: Table) -> str:
@@ -225,17 +218,6 @@ def latex(table: Table) -> str:
 def _latex_line(texts: Sequence[str]) -> str:
     # A cell that begins with a bracket would be taken for the optional argument of the row's end before it.
     return " & ".join(f"{{{latex_text(text)}}}" for text in texts) + r" \\"
-
-
-def latex_text(text: str) -> str:
-    """A text as LaTeX that compiles without a package."""
-    return "".join(_LATEX.get(sign) or _sign(sign) for sign in text.strip())
-
-
-def _sign(sign: str) -> str:
-    if " " <= sign <= "~" or "À" <= sign <= "ÿ":
-        return sign
-    return rf"\texttt{{U+{ord(sign):04X}}}"
 
 
 def html(table: Table) -> str:

@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 
 from loracast.report.figures.style import (
     WIDTH,
@@ -271,8 +273,10 @@ def _legend(
     summary: Summary, arms: Sequence[ArmSummary], styles: dict[str, ArmStyle], numbers: dict[str, int]
 ) -> tuple[list[Line2D], int]:
     line = Line2D([], [], color=FRONT, lw=0.9, label="Pareto front")
+    with matplotlib.rc_context({"text.parse_math": True}):
+        markers = {number: MarkerStyle(f"${number}$") for number in numbers.values()}
     named = [
-        Line2D([], [], ls="", marker=f"${number}$", color=FRONT, label=n, ms=4 if number < 10 else 7)
+        Line2D([], [], ls="", marker=markers[number], color=FRONT, label=n, ms=4 if number < 10 else 7)
         for n, number in numbers.items()
     ]
     if in_families(summary):

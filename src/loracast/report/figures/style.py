@@ -45,6 +45,8 @@ RC: Any = {
     "lines.markersize": 4,
     "svg.fonttype": "path",
     "svg.hashsalt": "loracast",
+    # A name with two dollar signs is a name and no formula.
+    "text.parse_math": False,
     "pdf.fonttype": 42,
     "savefig.facecolor": "white",
     "figure.facecolor": "white",
