@@ -128,9 +128,10 @@ def temporary_beside(path: Path, within: Path | None = None) -> Iterator[Path]:
 
 def _held(folder: Path, name: str) -> tuple[Path, FileLock]:
     """A new folder of ours with its lock; another one where a process has swept it before it was locked."""
+    # Only signs that DuckDB takes as they are in a database's name, and few enough for any file system.
+    plain = re.sub(r"[^\w.-]", "_", name)[:64]
     while True:
-        # Only signs that DuckDB takes as they are in a database's name, and few enough for any file system.
-        place = Path(tempfile.mkdtemp(PARTIAL, f".{re.sub(r'[^\w.-]', '_', name)[:64]}.", folder))
+        place = Path(tempfile.mkdtemp(PARTIAL, f".{plain}.", folder))
         lock = FileLock(place / "lock", timeout=0)
         with suppress(Timeout, FileNotFoundError):
             lock.acquire()

@@ -108,9 +108,10 @@ class TrainSpec(Frozen):
 class ForecastSpec(Frozen):
     """How arms forecast."""
 
-    samples: int = Field(default=20, ge=2)
-    """Sample paths a window."""
+    samples: int = Field(default=100, ge=2)
+    """Sample paths a window, of models that draw them; some at a time, so that more need no more memory."""
     batch_size: int = Field(default=64, ge=1)
+    """Windows that are in memory at a time; changes no number."""
     seed: Seed = 0
 
 

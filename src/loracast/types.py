@@ -47,13 +47,15 @@ class Rows:
     `start` is the time of each row's first context step in seconds since 1970 (wall clock of the data, no zone),
     `step_seconds` the time between two steps. Rows with the same number in `group` are signals of one patient over
     the same time; without it every row stands alone. `season` is the period in steps that naive and statistical models
-    take for granted.
+    take for granted. `series` is a number for the series of each row, the same wherever that series is forecast: with
+    `start` and the seed it decides what is drawn for the row.
     """
 
     start: Int[Tensor, " batch"]
     step_seconds: int
     group: Int[Tensor, " batch"] | None = None
     season: int = 1
+    series: Int[Tensor, " batch"] | None = None
 
 
 @dataclass(frozen=True)

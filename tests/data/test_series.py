@@ -82,7 +82,27 @@ def test_the_first_step_has_its_time_and_signals_that_end_together_a_number(tmp_
     (part,) = tails_of(write_long(tmp_path / "t.parquet", rows, step=300), 5, 8)
     first = (START - datetime(1970, 1, 1)).total_seconds()
     assert part.starts(300).tolist() == [first - 300, first - 300, first + 300]
-    assert part.groups().tolist() == [0, 0, 2]
+    assert part.groups().tolist() == [0, 0, 1]
+
+
+def test_jointly_all_signals_of_a_stay_end_with_its_last_cell(tmp_path):
+    rows = {("p", "s", "map"): [70.0] * 4, ("p", "s", "sbp"): [80.0] * 9, ("q", "t", "map"): [60.0] * 5}
+    (part,) = tails_of(write_long(tmp_path / "t.parquet", rows, step=300), 6, 8, joint=True)
+    nan = np.nan
+    expected = [[70, nan, nan, nan, nan, nan], [80] * 6, [nan, 60, 60, 60, 60, 60]]
+    np.testing.assert_array_equal(part.context, np.array(expected, np.float32))
+    assert part.groups().tolist() == [0, 0, 1]
+    assert [one.last_time for one in part.series[:2]] == [START + timedelta(minutes=40)] * 2
+    assert part.observed().tolist() == pytest.approx([1 / 6, 1, 5 / 6])
+
+
+def test_a_series_has_one_number_wherever_it_is_met_and_no_two_have_the_same():
+    def number(*key: str) -> int:
+        return One(*key[:2], "x", key[2], START, np.zeros(1, np.float32)).number
+
+    assert number("a", "1", "map") == number("a", "1", "map")
+    assert len({number(*key) for key in [("a", "1-1", "map"), ("a-1", "1", "map"), ("a", "1-1", "sbp")]}) == 3
+    assert -(2**63) <= number("a", "1", "map") < 2**63
 
 
 def test_forecast_rows_follow_the_end_of_their_series_step_by_step(tmp_path):
@@ -91,7 +111,15 @@ def test_forecast_rows_follow_the_end_of_their_series_step_by_step(tmp_path):
     (part,) = tails_of(table, 4, 8)
     quantiles = np.arange(2 * 3 * 9, dtype=np.float32).reshape(2, 3, 9)
     found = part.with_quantiles(quantiles, LEVELS, 300)
-    assert found.column_names == ["patient", "stay", "series", "signal", "time", *(f"q0.{i}" for i in range(1, 10))]
+    assert found.column_names == [
+        "patient",
+        "stay",
+        "series",
+        "signal",
+        "time",
+        *(f"q0.{i}" for i in range(1, 10)),
+        "status",
+    ]
     assert found.schema.field("time").type == pa.timestamp("us")
     minutes = [20, 25, 30, 45, 50, 55]
     assert found["time"].to_pylist() == [START + timedelta(minutes=m) for m in minutes]

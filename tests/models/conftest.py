@@ -2,12 +2,15 @@
 
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
+from loracast.models.base import Model
+from loracast.models.registry import families, listed, load_model, models
 from tests.conftest import save_backbone
 from tests.models.tiny_chronos import save_bolt, save_chronos2
 from tests.models.tiny_ports import save_lag_llama, save_moirai
@@ -28,6 +31,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folder of each."""
     root = tmp_path_factory.mktemp("families")
     return {family: save(root / f"tiny-{family}") for family, save in SAVED.items()}
+
+
+CONTEXT, HORIZON = 24, 6
+OWN = [name for name, (family, _) in models().items() if family.kind != "pretrained"]
+
+
+@pytest.fixture(params=[*OWN, *SAVED])
+def model(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Model:
+    """Every model that needs no weights, and a small random one of every pretrained family."""
+    name = request.param
+    for package in families()[listed(name).family.name].packages if name in OWN else ():
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    return load_model(str(folders.get(name, name)), context=CONTEXT, horizon=HORIZON)
 
 
 @pytest.fixture

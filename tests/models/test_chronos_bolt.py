@@ -10,7 +10,7 @@ import torch
 from chronos import ChronosBoltPipeline
 from peft import PeftModel
 
-from loracast.errors import BackboneError
+from loracast.errors import BackboneError, ConfigError
 from loracast.models.base import Backbone
 from loracast.models.chronos_bolt import load
 from loracast.models.registry import Wanted, load_backbone
@@ -46,7 +46,7 @@ def walk(windows: int, steps: int, seed: int = 0) -> torch.Tensor:
 
 
 def forecast(backbone: Backbone, context: torch.Tensor, horizon: int = 16, levels: tuple[float, ...] = LEVELS):
-    return backbone.forecast(context, horizon, levels=levels, samples=5, generator=torch.Generator())
+    return backbone.forecast(context, horizon, levels=levels, samples=5, seed=0)
 
 
 def by_hand(library: ChronosBoltPipeline, context: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
@@ -119,18 +119,22 @@ def test_a_forecast_is_the_librarys_for_any_horizon(backbone, library, horizon):
     assert torch.equal(quantiles, expected)
 
 
-def test_levels_that_are_not_native_are_interpolated_as_the_library_does(backbone, library):
-    expected, _ = library.predict_quantiles(walk(3, 48), prediction_length=6, quantile_levels=[0.25, 0.5])
-    assert torch.equal(forecast(backbone, walk(3, 48), 6, levels=(0.25, 0.5)), expected)
+def test_levels_between_the_native_ones_lie_between_their_quantiles_whatever_else_is_asked(backbone):
+    nine, found = forecast(backbone, walk(3, 48), 6), forecast(backbone, walk(3, 48), 6, levels=(0.25, 0.5))
+    torch.testing.assert_close(found[..., 0], (nine[..., 1] + nine[..., 2]) / 2)
+    assert torch.equal(found[..., 1], nine[..., 4])
+
+
+def test_levels_beyond_the_native_ones_are_refused(backbone):
+    with pytest.raises(ConfigError, match=r"levels from 0\.1 to 0\.9 and forecasts none of 0\.05, 0\.95"):
+        forecast(backbone, walk(1, 48), levels=(0.05, 0.5, 0.95))
 
 
 def test_a_forecast_draws_nothing_and_leaves_the_callers_random_state_alone(backbone):
     torch.manual_seed(5)
-    before, generator = torch.get_rng_state(), torch.Generator().manual_seed(1)
-    state = generator.get_state()
-    one = backbone.forecast(walk(2, 48), 16, levels=LEVELS, samples=3, generator=generator)
+    before = torch.get_rng_state()
+    one = backbone.forecast(walk(2, 48), 16, levels=LEVELS, samples=3, seed=1)
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(generator.get_state(), state)
     assert torch.equal(one, forecast(backbone, walk(2, 48)))
 
 

@@ -1,5 +1,7 @@
 """Windows to quantiles and sums: alike for every kind of model, in batches, without a look at what is to come."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from loracast.data.windows import WindowSet, cut_windows
 from loracast.models.forecast import forecast_batches, forecast_windows, forecaster, rows_of, score, signals_of
 from loracast.models.naive import seasonal_naive
 from loracast.models.registry import load_model
+from loracast.scoring.noticed import Noticed
 from loracast.spec import ForecastSpec, SplitSpec, WindowSpec
 
 SPEC = ForecastSpec(samples=3, batch_size=50)
@@ -27,7 +30,9 @@ def scored(name: str, windows: WindowSet, size: int, **options):
 
 
 class Watched:
-    """A model that remembers what it was asked."""
+    """A model that remembers what it was asked, for whole batches at a time."""
+
+    windows_a_pass = None
 
     def __init__(self, model) -> None:
         self.card, self._model, self.asked = model.card, model, []
@@ -67,13 +72,36 @@ def test_a_model_that_sees_less_is_asked_as_with_windows_that_hold_less(windows,
     assert (rows.season, rows.step_seconds) == (12, 3600)
 
 
-def test_batches_continue_one_stream_of_draws_that_begins_with_the_seed(windows, tiny):
-    twice = windows.rows(np.r_[0:4, 0:4])
-    one, again = (forecaster(load_model(str(tiny)), SPEC) for _ in range(2))
-    batches = [list(forecast_batches(f, twice, batch_size=4, progress=False)) for f in (one, again)]
-    first, second = (batch.forecast.quantiles for batch in batches[0])
-    assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(second, batches[1][1].forecast.quantiles)
+def test_a_forecast_depends_on_its_window_and_the_seed_alone(windows, tiny):
+    model, order = load_model(str(tiny)), np.random.default_rng(0).permutation(len(windows))
+    whole = forecast_windows(model, windows, SPEC).quantiles
+    for size, chosen in ((7, order), (1, order[:5]), (1000, order[::3])):
+        spec = SPEC.model_copy(update={"batch_size": size})
+        np.testing.assert_array_equal(forecast_windows(model, windows.rows(chosen), spec).quantiles, whole[chosen])
+    other = forecast_windows(model, windows, SPEC.model_copy(update={"seed": 1})).quantiles
+    assert not np.array_equal(other, whole)
+
+
+def test_windows_of_a_series_at_two_times_and_of_two_series_at_one_time_are_drawn_for_apart(windows, tiny):
+    index = np.asarray(windows.index[:1]).repeat(3, axis=0)
+    index[1, 3] += 3600
+    index[2, 4] += 1
+    alike = replace(windows, index=index)
+    found = forecast_windows(load_model(str(tiny)), alike, SPEC).quantiles
+    assert not np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_what_is_noticed_of_forecasts_is_counted_by_signal(windows, tiny):
+    model, noticed = load_model(str(tiny)), Noticed(signals_of(windows))
+    scored(str(tiny), windows, 50, noticed=noticed, token_width=model.token_width)
+    facts, quantiles = noticed.facts(), forecast_windows(model, windows, SPEC).quantiles
+    for code, (name, signal) in enumerate(signals_of(windows).items()):
+        own = quantiles[windows.signal == code]
+        assert facts[name].steps == own.shape[0] * 6
+        assert facts[name].beyond_range == ((own <= 0) | (own > signal.high)).any(axis=2).sum() > 0
+        assert facts[name].token_width == pytest.approx({"heart_rate": 80, "map": 70}[name] * 10 / 60, rel=0.1)
+        assert facts[name].spread == pytest.approx(6, abs=2)
 
 
 def test_the_quantiles_that_are_kept_are_those_that_are_scored(windows, tiny, tmp_path):

@@ -72,9 +72,8 @@ def hours(rows: int) -> Rows:
 
 
 def forecast(backbone, context, horizon=5, *, seed=0, samples=30, rows=None):
-    generator = torch.Generator().manual_seed(seed)
     given = rows or hours(len(context))
-    return backbone.forecast(context, horizon, levels=LEVELS, samples=samples, generator=generator, rows=given)
+    return backbone.forecast(context, horizon, levels=LEVELS, samples=samples, seed=seed, rows=given)
 
 
 def test_a_checkpoint_loads_from_its_folder_and_by_its_path_as_the_weights_it_holds(tmp_path, cache, backbone):
@@ -272,7 +271,7 @@ def test_a_context_that_would_be_cut_short_is_refused(backbone, call):
 @pytest.mark.parametrize("call", ["loss", "forecast"])
 @pytest.mark.parametrize("rows", [None, hours(2)])
 def test_a_call_without_the_times_of_its_rows_is_refused(backbone, call, rows):
-    settings = {"levels": LEVELS, "samples": 2, "generator": torch.Generator()}
+    settings = {"levels": LEVELS, "samples": 2, "seed": 0}
     ask = {
         "loss": lambda: backbone.loss(walk(3, 40), walk(3, 5), rows),
         "forecast": lambda: backbone.forecast(walk(3, 40), 5, rows=rows, **settings),

@@ -20,7 +20,7 @@ class Drift:
     def __init__(self, wanted: Wanted) -> None:
         self.card = ModelCard(wanted.name, "drift", "naive", 0, None, None, wanted.licence)
 
-    def forecast(self, context, horizon, *, levels, samples, generator, rows=None):
+    def forecast(self, context, horizon, *, levels, samples, seed, rows=None):
         """Quantiles of shape (batch, horizon, level), float32."""
         import torch
         from scipy.stats import norm

@@ -56,9 +56,8 @@ def rows_of(context: Tensor, group: list[int] | None = None) -> Rows:
 def forecast(
     backbone: Backbone, context: Tensor, horizon: int = HORIZON, *, seed: int = 0, group: list[int] | None = None
 ) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
     rows = rows_of(context, group)
-    return backbone.forecast(context, horizon, levels=LEVELS, samples=32, generator=generator, rows=rows)
+    return backbone.forecast(context, horizon, levels=LEVELS, samples=32, seed=seed, rows=rows)
 
 
 def loss(backbone: Backbone, context: Tensor, future: Tensor, group: list[int] | None = None) -> Tensor:

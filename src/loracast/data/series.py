@@ -1,16 +1,23 @@
 """The series of a long table, one at a time, in the table's order; and their ends, batch by batch."""
 
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
+from loracast.data.pseudonyms import Pseudonyms
 from loracast.errors import DataError
 from loracast.types import Table
+
+FORECAST, TOO_SPARSE = "forecast", "too few observed values"
+"""What the column `status` of a forecast may say."""
 
 _COLUMNS = ["patient", "stay", "series", "signal", "time", "value"]
 
@@ -25,6 +32,12 @@ class One:
     signal: str
     last_time: datetime
     values: Float[np.ndarray, " time"]
+
+    @property
+    def number(self) -> int:
+        """A number for this series wherever it is met: 64 bits of the SHA-256 of patient, stay and signal."""
+        key = json.dumps([self.patient, self.stay, self.signal])
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
 
     def seconds_of_first(self, step_seconds: int) -> int:
         """Time of the first value, in seconds since 1970 (wall clock of the data, no zone)."""
@@ -91,36 +104,77 @@ class Tails:
 
     def groups(self) -> Int[np.ndarray, " series"]:
         """A number for each series, equal for signals of one stay that end at the same time."""
-        ends = [(one.patient, one.stay, one.last_time) for one in self.series]
-        return np.array([ends.index(end) for end in ends], np.int64)
+        numbers: dict[tuple[str, str, datetime], int] = {}
+        return np.array([numbers.setdefault((o.patient, o.stay, o.last_time), len(numbers)) for o in self.series])
+
+    def numbers(self) -> Int[np.ndarray, " series"]:
+        """The number of each series itself (`One.number`)."""
+        return np.array([one.number for one in self.series], np.int64)
+
+    def observed(self) -> Float[np.ndarray, " series"]:
+        """The share of each context that was observed."""
+        return np.asarray((~np.isnan(self.context)).mean(axis=1))
 
     def with_quantiles(
-        self, quantiles: Float[np.ndarray, "series horizon level"], levels: tuple[float, ...], step_seconds: int
+        self,
+        quantiles: Float[np.ndarray, "series horizon level"],
+        levels: tuple[float, ...],
+        step_seconds: int,
+        pseudonyms: Pseudonyms | None = None,
     ) -> pa.Table:
-        """The forecast as rows: one a series and step, a column a level."""
+        """The forecast as rows: one a series and step, a column a level; null where there is no number (NaN).
+
+        `status` says why: `FORECAST`, or `TOO_SPARSE`. With `pseudonyms` these stand for the names of patient and stay.
+        """
         horizon = quantiles.shape[1]
         step = timedelta(seconds=step_seconds)
+        named = [one if pseudonyms is None else _renamed(one, pseudonyms) for one in self.series]
         columns = {
-            name: pa.array([getattr(one, name) for one in self.series for _ in range(horizon)], pa.string())
+            name: pa.array([getattr(one, name) for one in named for _ in range(horizon)], pa.string())
             for name in ("patient", "stay", "series", "signal")
         }
         times = [one.last_time + step * (h + 1) for one in self.series for h in range(horizon)]
         columns["time"] = pa.array(times, pa.timestamp("us"))
         for i, level in enumerate(levels):
-            columns[f"q{level:g}"] = pa.array(quantiles[:, :, i].ravel().astype(np.float64))
+            numbers = quantiles[:, :, i].ravel().astype(np.float64)
+            columns[f"q{level!r}"] = pa.array(numbers, mask=np.isnan(numbers))
+        missing = np.isnan(quantiles).all(axis=2).ravel()
+        columns["status"] = pa.array(np.where(missing, TOO_SPARSE, FORECAST), pa.string())
         return pa.table(columns)
 
 
-def tails_of(table: Table, context: int, size: int) -> Iterator[Tails]:
-    """Yield the last `context` values of every series, some `size` series at a time: those of a stay together."""
+def _renamed(one: One, pseudonyms: Pseudonyms) -> One:
+    stay = pseudonyms.stay(one.patient, one.stay)
+    return replace(one, patient=pseudonyms.patient(one.patient), stay=stay, series=f"{stay}/{one.signal}")
+
+
+def tails_of(table: Table, context: int, size: int, *, joint: bool = False) -> Iterator[Tails]:
+    """Yield the last `context` values of every series, some `size` series at a time: those of a stay together.
+
+    With `joint` all series of a stay end with the stay's last cell, whatever signal it holds: what a signal has not
+    there is not observed.
+    """
     part: list[One] = []
-    for one in series_of(table):
-        if len(part) >= size and (one.patient, one.stay) != (part[-1].patient, part[-1].stay):
+    for _, stay in groupby(series_of(table), key=lambda one: (one.patient, one.stay)):
+        ones = list(stay)
+        if joint:
+            ones = _ending_together(ones, context, table.step_seconds)
+        if len(part) >= size:
             yield _padded(part, context)
             part = []
-        part.append(One(one.patient, one.stay, one.series, one.signal, one.last_time, one.values[-context:]))
+        part += [replace(one, values=one.values[-context:]) for one in ones]
     if part:
         yield _padded(part, context)
+
+
+def _ending_together(stay: list[One], context: int, step_seconds: int) -> list[One]:
+    last = max(one.last_time for one in stay)
+    ended = []
+    for one in stay:
+        after = (seconds(last) - seconds(one.last_time)) // step_seconds
+        gap = np.full(min(after, context), np.nan, np.float32)
+        ended.append(replace(one, last_time=last, values=np.concatenate([one.values[-context:], gap])))
+    return ended
 
 
 def _padded(series: list[One], context: int) -> Tails:

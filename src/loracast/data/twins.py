@@ -36,7 +36,7 @@ def spans_of(windows: WindowSet) -> Int[np.ndarray, "series 4"]:
 
     In the order of patient, signal and time; two stays of a patient are two series.
     """
-    offset, patient, signal, start = np.asarray(windows.index).T
+    offset, patient, signal, start = np.asarray(windows.index)[:, :4].T
     # Windows of one series lie as far apart in the store as in time; another stay's clock does not fit.
     keys = np.stack([patient, signal, start - offset * windows.step_seconds], axis=1)
     found, place = np.unique(keys, axis=0, return_inverse=True)

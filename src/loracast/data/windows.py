@@ -1,7 +1,8 @@
 """Windows second: cut on a grid, kept on disk, sampled through a memory map.
 
 A store is a folder: `values.f32` (all series end to end, NaN = not observed), one `SIDE.i64` a side of the split
-(a row a window: offset of its first value, patient code, signal code, time of its first value) and `windows.json`.
+(a row a window: offset of its first value, patient code, signal code, time of its first value, number of its series)
+and `windows.json`.
 Building it needs the memory of one stay, sampling it the memory of one batch. The rows stand in the order of the
 table, so that an index means the same window on every machine and with any number of workers.
 
@@ -27,7 +28,7 @@ from loracast.files import digest, read_json, write_json, written
 from loracast.spec import WindowSpec
 from loracast.types import Table
 
-COLUMNS = ("offset", "patient", "signal", "start")
+COLUMNS = ("offset", "patient", "signal", "start", "series")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class WindowSet:
     """
 
     values: Float[np.ndarray, " value"]
-    index: Int[np.ndarray, "window 4"]
+    index: Int[np.ndarray, "window 5"]
     context: int
     horizon: int
     season: int
@@ -53,7 +54,7 @@ class WindowSet:
     @cached_property
     def _firsts(self) -> Int[np.ndarray, " group"]:
         """Row of the first window of every group; of joint windows only, elsewhere a group is a row."""
-        patient, signal, start = np.diff(np.asarray(self.index)[:, 1:], axis=0).T
+        patient, signal, start = np.diff(np.asarray(self.index)[:, 1:4], axis=0).T
         # A signal that comes again is of another stay, whose clock may show the same time.
         return np.flatnonzero(np.r_[True, (patient != 0) | (start != 0) | (signal <= 0)][: len(self)])
 
@@ -101,6 +102,10 @@ class WindowSet:
         """Time of the first context step of these windows, in seconds since 1970."""
         return np.array(self.index[rows, 3])
 
+    def series(self, rows: slice) -> Int[np.ndarray, " window"]:
+        """A number for the series of each of these windows, the same in every table that holds the series."""
+        return np.array(self.index[rows, 4])
+
     def numbers(self, rows: slice) -> Int[np.ndarray, " window"] | None:
         """A number for the group of each of these windows; None where every window stands alone."""
         asked = np.arange(*rows.indices(len(self)))
@@ -146,7 +151,7 @@ class WindowSet:
             )
         if context is None or context == self.context:
             return self
-        index = self.index + (self.context - context) * np.array([1, 0, 0, self.step_seconds])
+        index = self.index + (self.context - context) * np.array([1, 0, 0, self.step_seconds, 0])
         return replace(self, index=index, context=context)
 
     def rows(self, chosen: Int[np.ndarray, " chosen"]) -> "WindowSet":
@@ -226,7 +231,7 @@ def cut_windows(
             for _, series in groupby(series_of(table), key=lambda one: (one.patient, one.stay)):
                 stay = list(series)
                 begun = min(one.seconds_of_first(table.step_seconds) for one in stay)
-                found: list[Int[np.ndarray, "window 4"]] = []
+                found: list[Int[np.ndarray, "window 5"]] = []
                 for one in stay:
                     counts["series"] += 1
                     first = one.seconds_of_first(table.step_seconds)
@@ -236,10 +241,11 @@ def cut_windows(
                         continue
                     starts = _starts(one.values, spec, counts, skipped=skipped, shortest=shortest)
                     codes_of = np.full((len(starts), 2), (codes[one.patient], table.signals.index(one.signal)))
-                    found.append(np.column_stack([starts + offset, codes_of, first + starts * table.step_seconds]))
+                    times, number = first + starts * table.step_seconds, np.full(len(starts), one.number)
+                    found.append(np.column_stack([starts + offset, codes_of, times, number]))
                     values_file.write(one.values.tobytes())
                     offset += len(one.values)
-                rows = np.concatenate(found) if found else np.empty((0, len(COLUMNS)))
+                rows = np.concatenate(found) if found else np.empty((0, len(COLUMNS)), np.int64)
                 if spec.joint:
                     rows = rows[np.lexsort((rows[:, 2], rows[:, 3]))]
                 side = sides[one.patient]
@@ -255,7 +261,13 @@ def open_windows(folder: Path) -> Windows:
     """Open a store that `cut_windows` wrote; raises DataError where there is none."""
     if not (folder / "windows.json").is_file():
         raise DataError(f"No windows in {folder}: windows.json is missing. Cut them again from the long table.")
-    return Windows(folder, read_json(folder / "windows.json"))
+    meta = read_json(folder / "windows.json")
+    if meta.get("columns") != list(COLUMNS):
+        raise DataError(
+            f"The windows in {folder} were cut by another version of loracast, which kept other facts of them. Give "
+            "another --out, or remove that folder and cut them again."
+        )
+    return Windows(folder, meta)
 
 
 def _starts(
@@ -287,6 +299,7 @@ def _meta(
 ) -> dict[str, Any]:
     return {
         **spec.model_dump(mode="json"),
+        "columns": list(COLUMNS),
         "step_seconds": table.step_seconds,
         "signals": list(table.signals),
         "units": dict(table.units),

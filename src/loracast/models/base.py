@@ -10,12 +10,14 @@ from loracast.errors import BackboneError, ConfigError
 from loracast.types import Kind, Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from types import ModuleType
 
-    import torch
     from jaxtyping import Float
     from torch import Tensor, nn
+
+    from loracast.spec import WindowSpec
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,12 @@ class Sites:
 
 
 class Model(Protocol):
-    """All that forecasts. NaN means "not observed" in a context, and reaches neither the forecast nor its scale."""
+    """All that forecasts. NaN means "not observed" in a context, and reaches neither the forecast nor its scale.
+
+    A model that draws sample paths also has `draws`, True. A network has `windows_a_pass` where it should forecast
+    another number of windows at a time than `models.forecast.WINDOWS_A_PASS`, and None there if it never reads two
+    windows in one product. A model whose values are tokens has `token_width(context)`: the width of one, a window.
+    """
 
     @property
     def card(self) -> ModelCard: ...
@@ -71,13 +78,14 @@ class Model(Protocol):
         *,
         levels: tuple[float, ...],
         samples: int,
-        generator: torch.Generator,
+        seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """Predictive quantiles in the units of `context`, float32 on the CPU; equal for equal generator states.
+        """Predictive quantiles in the units of `context`, float32 on the CPU.
 
-        A family that needs `rows` (for the time, or the season) refuses a call without them; one that has no use for
-        them ignores them.
+        What is drawn for a row comes from `seed`, its series and its time alone (`models.draws`). A level that the
+        model cannot give is refused with a ConfigError. A family that needs `rows` (for the time, or the season)
+        refuses a call without them; one that has no use for them ignores them.
         """
         ...
 
@@ -127,6 +135,18 @@ def check_window(card: ModelCard, context: int) -> None:
             f"A context of {context} steps is longer than {card.name} takes ({card.context}): it would drop the oldest "
             f"{context - card.context}. Set context to at most {card.context}, or choose a backbone that takes more."
         )
+
+
+def within(spec: WindowSpec, step_seconds: int, cards: Iterable[ModelCard]) -> WindowSpec:
+    """The windows with the context of the grid (`WindowSpec.resolved`), shortened to what every model takes.
+
+    A context that was asked for stays as it is, for `check_window` to refuse.
+    """
+    usual = spec.resolved(step_seconds).context
+    taken = [card.context for card in cards if card.context is not None]
+    if spec.context is not None or usual is None or usual <= min(taken, default=usual):
+        return spec
+    return spec.model_copy(update={"context": min(taken)})
 
 
 def needed(module: str) -> ModuleType:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from loracast.models.base import ModelCard, Sites, check_window
 from loracast.models.chronos_bolt import card_of, scored, undisturbed
 from loracast.models.chronos_t5 import is_chronos
+from loracast.models.levels import between
 from loracast.models.registry import Family, Release, Wanted
 from loracast.types import Rows
 
 if TYPE_CHECKING:
-    import torch
     from chronos.chronos2 import Chronos2Model
     from jaxtyping import Float
     from torch import Tensor
@@ -102,34 +102,35 @@ class Chronos2:
         *,
         levels: tuple[float, ...],
         samples: int,
-        generator: torch.Generator,
+        seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """The model's quantiles, without chance: `samples` and `generator` are not used.
+        """The model's quantiles, without chance: `samples` and `seed` are not used.
 
         Rows of one group are forecast jointly. Levels between the native ones (0.01 to 0.99) are interpolated linearly,
-        levels beyond them are the outermost native ones, of which the library's log tells. A horizon beyond the native
-        1024 steps is rolled out: nine quantiles of one block continue the context in turn, and the next block's
-        quantiles are those of all values, weighted by the probability between levels.
+        levels beyond them are refused. A horizon beyond the native 1024 steps is rolled out: nine quantiles of one
+        block continue the context in turn, and the next block's quantiles are those of all values, weighted by the
+        probability between levels.
         """
         import torch
         from chronos import Chronos2Pipeline
 
         check_window(self.card, context.shape[1])
         members = _members(len(context), rows)
-        unrolled = [level for level in self._net.chronos_config.quantiles if level in _UNROLLED]
+        native = self._net.chronos_config.quantiles
+        unrolled = [level for level in native if level in _UNROLLED]
         with torch.no_grad(), undisturbed():
             quantiles, _ = Chronos2Pipeline(self._net).predict_quantiles(
                 [context[one] for one in members],
                 prediction_length=horizon,
-                quantile_levels=list(levels),
+                quantile_levels=list(native),
                 batch_size=len(context),
-                unrolled_quantiles=unrolled or self._net.chronos_config.quantiles,
+                unrolled_quantiles=unrolled or native,
             )
-        found = torch.empty(len(context), horizon, len(levels))
+        found = torch.empty(len(context), horizon, len(native))
         for one, values in zip(members, quantiles, strict=True):
             found[one] = values.float().cpu()
-        return found
+        return between(found, native, levels, self.card.name)
 
 
 def _members(count: int, rows: Rows | None) -> list[Tensor]:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from loracast.models.base import ModelCard, check_window, count_parameters
 from loracast.models.chronos_t5 import SITES as T5_SITES
 from loracast.models.chronos_t5 import is_chronos
+from loracast.models.levels import between
 from loracast.models.registry import Family, Release, Wanted
 from loracast.types import Rows
 
 if TYPE_CHECKING:
-    import torch
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
     from jaxtyping import Bool, Float
     from torch import Tensor
@@ -90,26 +90,26 @@ class ChronosBolt:
         *,
         levels: tuple[float, ...],
         samples: int,
-        generator: torch.Generator,
+        seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """The model's quantiles, without chance: `samples` and `generator` are not used.
+        """The model's quantiles, without chance: `samples`, `seed` and `rows` are not used.
 
-        Levels between the native ones (0.1 to 0.9) are interpolated linearly, levels beyond them are the outermost
-        native ones, of which the library's log tells. A horizon beyond the native 64 steps is rolled out: each native
-        quantile of one block continues the context in turn, and the next block's quantiles are those of all 81 values.
+        Levels between the native ones (0.1 to 0.9) are interpolated linearly, levels beyond them are refused. A horizon
+        beyond the native 64 steps is rolled out: each native quantile of one block continues the context in turn, and
+        the next block's quantiles are those of all 81 values.
         """
         import torch
         from chronos import ChronosBoltPipeline
 
         check_window(self.card, context.shape[1])
+        native = self._net.chronos_config.quantiles
         with torch.no_grad(), undisturbed():
             # Of the pipeline of this call: PEFT changes `net` in place.
-            quantiles, _ = ChronosBoltPipeline(self._net).predict_quantiles(
-                context, prediction_length=horizon, quantile_levels=list(levels)
+            found, _ = ChronosBoltPipeline(self._net).predict_quantiles(
+                context, prediction_length=horizon, quantile_levels=list(native)
             )
-        found: Tensor = quantiles.float().cpu()
-        return found
+        return between(found.float().cpu(), native, levels, self.card.name)
 
 
 def scored(context: Float[Tensor, "batch context"], future: Float[Tensor, "batch horizon"]) -> Bool[Tensor, "batch h"]:

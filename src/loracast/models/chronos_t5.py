@@ -1,27 +1,25 @@
 """Chronos-T5: a T5 that reads and writes mean-scaled values as tokens (Ansari et al., TMLR 2024).
 
-Tokens, network and sampling are those of `chronos-forecasting` and `transformers`. This file adds what they leave
-out: a training loss on windows with gaps, seeded forecasts that leave the caller's random state alone, and
+Tokens and network are those of `chronos-forecasting` and `transformers`. This file adds what they leave out: a training
+loss on windows with gaps, forecasts that depend on their own window and seed alone (`nets/token_paths.py`), and
 refusals where the library would cut a context short.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.draws import PATHS_AT_LEAST, quantiles_of, uniforms
 from loracast.models.foreign import architectures_of
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
 if TYPE_CHECKING:
-    import torch
     from chronos import ChronosPipeline
     from jaxtyping import Float
     from torch import Tensor
@@ -36,11 +34,14 @@ SITES = Sites(
     norm=r".*layer_norm",
     head=r"lm_head",
 )
+_MOST_KEPT_ON_GPU = 2**30  # numbers: 4 GB of keys and values
 IGNORED = -100  # the label that torch's cross-entropy skips
 
 
 class ChronosT5:
     """A loaded Chronos-T5."""
+
+    draws = True
 
     def __init__(self, card: ModelCard, pipeline: ChronosPipeline) -> None:
         self.card = card
@@ -51,6 +52,17 @@ class ChronosT5:
     def net(self) -> T5ForConditionalGeneration:
         """The T5 network."""
         return self._pipeline.model.model
+
+    @property
+    def windows_a_pass(self) -> int:
+        """One on a processor, which the paths of a window fill; on a GPU as many as their keys and values allow."""
+        from loracast.models.nets.token_paths import numbers_of_path
+
+        if self.net.device.type == "cpu":
+            return 1
+        config = self._pipeline.model.config
+        kept = numbers_of_path(self.net, config.context_length, config.prediction_length)
+        return int(min(64, max(1, _MOST_KEPT_ON_GPU // (PATHS_AT_LEAST * kept))))
 
     def save(self, folder: Path) -> None:
         """Write the network to a folder.
@@ -110,42 +122,53 @@ class ChronosT5:
         *,
         levels: tuple[float, ...],
         samples: int,
-        generator: torch.Generator,
+        seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
         """Quantiles of `samples` sample paths; a horizon beyond the native one is rolled out on the median path."""
+        check_window(self.card, context.shape[1])
+        numbers = uniforms(seed, len(context), context.shape[1], rows, (samples, horizon))
+        return quantiles_of(self._paths(context.cpu(), numbers), levels)
+
+    def _paths(
+        self, context: Float[Tensor, "batch context"], numbers: Float[Tensor, "batch sample horizon"]
+    ) -> Float[Tensor, "batch sample horizon"]:
+        """A path for each row of numbers from [0, 1), of which each step takes one."""
         import torch
 
-        check_window(self.card, context.shape[1])
-        with torch.no_grad(), _seeded(self.net.device, generator), _quiet():
-            paths = self._pipeline.predict(context.cpu(), prediction_length=horizon, num_samples=samples)
-        quantiles = torch.quantile(paths, torch.tensor(levels), dim=1)
-        return quantiles.permute(1, 2, 0)
+        from loracast.models.nets.token_paths import sample_tokens
 
+        tokenizer, blocks = self._pipeline.tokenizer, []
+        for some in numbers.split(self._pipeline.model.config.prediction_length, dim=2):  # type: ignore[no-untyped-call]
+            ids, mask, scale = tokenizer.context_input_transform(context)
+            device = self.net.device
+            tokens = sample_tokens(self.net, ids.to(device), mask.to(device), some, self._warp)
+            blocks.append(tokenizer.output_transform(tokens.cpu(), scale))
+            context = torch.cat([context, blocks[-1].median(dim=1).values], dim=1)
+        return torch.cat(blocks, dim=2)
 
-@contextlib.contextmanager
-def _seeded(device: torch.device, generator: torch.Generator) -> Iterator[None]:
-    """Let `generator` decide what transformers draws from torch's global state, and put that state back."""
-    import torch
+    def _warp(self, logits: Tensor) -> Tensor:
+        """The scores that are drawn from, as the library asks `transformers` for them: no EOS, then by the config."""
+        import torch
+        from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-    seed = int(torch.randint(2**62, (), generator=generator))
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+        config, none = self._pipeline.model.config, torch.empty(0)
+        logits = logits.clone()
+        logits[:, config.eos_token_id] = -torch.inf
+        if config.temperature != 1:
+            logits = TemperatureLogitsWarper(config.temperature)(none, logits)
+        if config.top_k:
+            logits = TopKLogitsWarper(config.top_k)(none, logits)
+        if config.top_p < 1:
+            logits = TopPLogitsWarper(config.top_p)(none, logits)
+        return logits
 
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the library's logger: it warns on every batch of a long horizon, we say it once in the docs."""
-    from chronos.chronos import logger as chronos_logger  # named after its file, not its module
-
-    level = chronos_logger.level
-    chronos_logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        chronos_logger.setLevel(level)
+    def token_width(self, context: Float[Tensor, "batch context"]) -> Float[Tensor, " batch"]:
+        """The width of a token in the units of each window: nothing finer is told apart, nor forecast."""
+        centers = self._pipeline.tokenizer.centers
+        _, _, scale = self._pipeline.tokenizer.context_input_transform(context.cpu())
+        width: Tensor = scale * (centers[1] - centers[0])
+        return width
 
 
 def load(wanted: Wanted) -> ChronosT5:

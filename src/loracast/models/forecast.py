@@ -7,15 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import WindowSet
 from loracast.models.base import Model
+from loracast.models.magnitude import factor_of, sized
+from loracast.scoring.noticed import Noticed
 from loracast.scoring.sums import Sums, score_cells
 from loracast.spec import ForecastSpec
 from loracast.types import LEVELS, Forecast, Rows
+
+WINDOWS_A_PASS = 16
+"""How many windows a network forecasts at a time, unless it says otherwise: few, because a pass is always full."""
 
 Forecaster = Callable[[Float[np.ndarray, "window context"], WindowSet, slice], Forecast]
 """Contexts, the set that they are of, and which rows of it they are."""
@@ -32,28 +38,76 @@ class Batch:
 
 
 def forecaster(model: Model, spec: ForecastSpec, *, context: int | None = None) -> Forecaster:
-    """A model, adapted or not, as a forecaster; every batch continues one seeded stream of draws.
+    """A model, adapted or not, as a forecaster: each window from itself and the seed alone.
 
     `context` is how many of a window's last context steps it sees, all of them if not given.
     """
-    generator = torch.Generator().manual_seed(spec.seed)
     steps = context
 
     def forecast(context: Float[np.ndarray, "window context"], windows: WindowSet, rows: slice) -> Forecast:
         # Of these rows alone: a set that sees less would be a new index of all windows, for every batch.
         skipped = 0 if steps is None else windows.context - steps
         known = rows_of(windows, rows)
-        quantiles = model.forecast(
-            torch.from_numpy(context[:, skipped:]),
-            windows.horizon,
-            levels=LEVELS,
-            samples=spec.samples,
-            generator=generator,
-            rows=replace(known, start=known.start + skipped * windows.step_seconds),
-        )
-        return Forecast(quantiles.numpy())
+        known = replace(known, start=known.start + skipped * windows.step_seconds)
+        return Forecast(predict(model, context[:, skipped:], windows.horizon, spec, known))
 
     return forecast
+
+
+def predict(
+    model: Model,
+    context: Float[np.ndarray, "window context"],
+    horizon: int,
+    spec: ForecastSpec,
+    rows: Rows,
+    levels: tuple[float, ...] = LEVELS,
+) -> Float[np.ndarray, "window horizon level"]:
+    """Quantiles of each window, which depend on that window (or its group) and the seed alone, to the last bit.
+
+    The last bits of a product of matrices depend on its shape, and what is drawn may turn on them. So a pass always has
+    as many windows as any other, the last one filled up with copies; its groups have as many signals as each other.
+    Contexts far from 1 are brought nearer by a power of two (`models.magnitude`). What a model draws has a stream of
+    its own for each window (`models.draws`).
+    """
+    given = torch.from_numpy(np.ascontiguousarray(context))
+    factor = factor_of(given)
+    given = sized(given, factor)
+    found = torch.empty(len(given), horizon, len(levels))
+    size = getattr(model, "windows_a_pass", WINDOWS_A_PASS)
+    for chosen, count, group in _passes(len(given), rows.group, rows.series, size):
+        asked = replace(
+            rows,
+            start=rows.start[chosen],
+            group=group,
+            series=None if rows.series is None else rows.series[chosen],
+        )
+        quantiles = model.forecast(
+            given[chosen], horizon, levels=levels, samples=spec.samples, seed=spec.seed, rows=asked
+        )
+        found[chosen[:count]] = quantiles[:count]
+    return np.asarray((found.double() / factor[:, :, None]).float().numpy())
+
+
+def _passes(
+    count: int, group: Tensor | None, series: Tensor | None, size: int | None
+) -> Iterator[tuple[Int[Tensor, " row"], int, Int[Tensor, " row"] | None]]:
+    """The rows of each pass, how many of them are asked for (the others are copies), and their groups."""
+    if size is None:
+        yield torch.arange(count), count, group
+        return
+    members: dict[int, list[int]] = {}
+    # In an order of the series' own: that in which a group's signals stand would change its last bits too.
+    order = range(count) if series is None else series.argsort(stable=True).tolist()
+    for row in order:
+        members.setdefault(row if group is None else int(group[row]), []).append(row)
+    for signals in sorted({len(rows) for rows in members.values()}):
+        alike = [rows for rows in members.values() if len(rows) == signals]
+        together = max(1, size // signals)
+        for first in range(0, len(alike), together):
+            some = alike[first : first + together]
+            whole = torch.tensor(some + [some[0]] * (together - len(some)))
+            numbers = torch.arange(together).repeat_interleave(signals)
+            yield whole.flatten(), len(some) * signals, None if group is None else numbers
 
 
 def rows_of(windows: WindowSet, rows: slice) -> Rows:
@@ -64,6 +118,7 @@ def rows_of(windows: WindowSet, rows: slice) -> Rows:
         windows.step_seconds,
         None if group is None else torch.from_numpy(group),
         windows.season,
+        torch.from_numpy(windows.series(rows)),
     )
 
 
@@ -93,11 +148,14 @@ def score(
     batch_size: int,
     label: str,
     quantiles: Path | None = None,
+    noticed: Noticed | None = None,
+    token_width: Callable[[Tensor], Tensor] | None = None,
     progress: bool = True,
 ) -> Sums:
     """Forecast `windows` batch by batch and add up the scores.
 
-    `quantiles` takes a float32 .npy of shape (window, horizon, level), written through a memory map.
+    `quantiles` takes a float32 .npy of shape (window, horizon, level), written through a memory map; `noticed` what is
+    to be known of forecasts besides, for which `token_width` may tell the width of a token.
     """
     sums, signals = Sums(), signals_of(windows)
     shape = (len(windows), windows.horizon, len(LEVELS))
@@ -115,6 +173,9 @@ def score(
             signals=signals,
         )
         sums.add(cells)
+        if noticed is not None:
+            width = None if token_width is None else token_width(torch.from_numpy(batch.context)).numpy()
+            noticed.add(batch.context, batch.forecast.quantiles, windows.signal[batch.rows], width)
         if store is not None:
             store[batch.rows] = batch.forecast.quantiles
     if store is not None:

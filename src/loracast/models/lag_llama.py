@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from loracast.errors import BackboneError
 from loracast.files import file_digest, write_json, written
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.draws import quantiles_of, uniforms
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
 if TYPE_CHECKING:
-    import torch
     from jaxtyping import Float
     from torch import Tensor
 
@@ -62,6 +62,8 @@ class LagLlamaBackbone:
     thousand times the series is not forecast as exactly a thousand times the forecast.
     """
 
+    draws = True
+
     def __init__(self, card: ModelCard, net: LagLlama) -> None:
         self._card = card
         self.net = net
@@ -69,6 +71,11 @@ class LagLlamaBackbone:
         self.context_tokens = net.config.context_length
         self.procedure: Literal["frozen", "exact"] = "frozen"
         self._told = False
+
+    @property
+    def windows_a_pass(self) -> int:
+        """One on a processor, which the paths of a window fill."""
+        return 1 if next(self.net.parameters()).device.type == "cpu" else 64
 
     @property
     def card(self) -> ModelCard:
@@ -113,21 +120,15 @@ class LagLlamaBackbone:
         *,
         levels: tuple[float, ...],
         samples: int,
-        generator: torch.Generator,
+        seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
         """Quantiles of `samples` paths, drawn step by step; any horizon. Raises as `loss`."""
-        import torch
-
         from loracast.models.nets.lag_llama_paths import sample_paths
 
         window = self._window(context, horizon, rows)
-        draws = torch.rand(len(context), samples, horizon, 2, generator=generator, device=generator.device)
-        draws = draws.to(window.values)
-        paths = sample_paths(self.net, window, draws, exact=self.procedure == "exact").cpu()
-        at = torch.tensor(levels)
-        # Row by row: torch.quantile takes no more than 16 million numbers at once.
-        return torch.stack([torch.quantile(row, at, dim=0).T for row in paths])
+        numbers = uniforms(seed, len(context), context.shape[1], rows, (samples, horizon, 2)).to(window.values)
+        return quantiles_of(sample_paths(self.net, window, numbers, exact=self.procedure == "exact"), levels)
 
     def _window(self, context: Tensor, horizon: int, rows: Rows | None) -> Window:
         """The context with the history that the lags reach for, padded on the left."""

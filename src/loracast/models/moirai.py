@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
+from loracast.models.draws import streams
 from loracast.models.foreign import refuse_layers
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
     from jaxtyping import Float, Int
     from torch import Tensor
 
@@ -52,6 +53,8 @@ class Moirai:
     context + horizon past steps. A window here has context steps only: the sizes are scored on its last horizon steps
     (its last half, if that is less), forecast from those before.
     """
+
+    draws = True
 
     def __init__(self, card: ModelCard, net: MoiraiNet) -> None:
         self.card = card
@@ -95,12 +98,12 @@ class Moirai:
         *,
         levels: tuple[float, ...],
         samples: int,
-        generator: torch.Generator,
+        seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
         """Quantiles of `samples` independent draws of every step; the whole horizon comes from one pass.
 
-        Draws are made where `generator` lives, and only of the steps and of the components that are read.
+        Draws are made on the CPU, and only of the steps and of the components that are read.
         """
         import torch
 
@@ -110,10 +113,15 @@ class Moirai:
         series, index = self._arranged(context, context.new_zeros((len(context), horizon)), rows)
         with torch.no_grad():
             raw = self._raw(series, self._chosen(series))
-            quantiles = self._quantiles(raw[series.present], levels, samples, generator)
+        order = index[series.present].cpu()
+        own = streams(seed, len(context), context.shape[1], rows)
+        quantiles = torch.stack(
+            [self._quantiles(one, levels, samples, own[int(row)])
+             for one, row in zip(raw[series.present].cpu(), order, strict=True)]
+        )  # fmt: skip
         loc, scale = (x[series.present].cpu() for x in standardiser(series, scaling=self.net.settings.scaling))
         out = torch.empty_like(quantiles)
-        out[index[series.present].cpu()] = loc[:, None, None] + scale[:, None, None] * quantiles
+        out[order] = loc[:, None, None] + scale[:, None, None] * quantiles
         return out
 
     def _arranged(
@@ -173,32 +181,31 @@ class Moirai:
 
         from loracast.models.nets.packing import by_step, pack
 
-        parts, order = [], []
+        scaling = self.net.settings.scaling
+        whole = torch.arange(len(chosen), device=chosen.device)
+        found: Tensor | None = None
         for patch in torch.unique(chosen).tolist():
-            mine = (chosen == patch).nonzero()[:, 0]
-            packed = pack(series.take(mine), patch, scaling=self.net.settings.scaling)
-            parts.append(by_step(self.net(packed).raw, packed.variates, series.horizon))
-            order.append(mine)
-        return torch.cat(parts)[torch.cat(order).argsort()]
+            mine = chosen == patch
+            # As many samples as there are, whoever takes this size: the last bits of a product depend on its shape.
+            packed = pack(series.take(torch.where(mine, whole, mine.long().argmax())), patch, scaling=scaling)
+            numbers = by_step(self.net(packed).raw, packed.variates, series.horizon)
+            found = numbers if found is None else torch.where(mine[:, None, None, None], numbers, found)
+        assert found is not None, "there is a window at least"
+        return found
 
     def _quantiles(
-        self,
-        raw: Float[Tensor, "row horizon number"],
-        levels: tuple[float, ...],
-        samples: int,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "row horizon level"]:
-        """Quantiles of standardised draws, a bounded number of draws at a time."""
+        self, raw: Float[Tensor, "horizon number"], levels: tuple[float, ...], samples: int, stream: np.random.Generator
+    ) -> Float[Tensor, "horizon level"]:
+        """Quantiles of standardised draws of one row, a bounded number of draws at a time."""
         import torch
 
         from loracast.models.nets.mixture import Mixture
 
-        wanted = torch.tensor(levels, device=generator.device)
-        parts = []
-        for some in raw.flatten(0, 1).split(max(1, _MOST_DRAWS // samples)):  # type: ignore[no-untyped-call]
-            draws = Mixture(self.net.settings.families, some).sample(samples, generator)
-            parts.append(torch.quantile(draws, wanted, dim=1).T.cpu())
-        return torch.cat(parts).reshape(*raw.shape[:2], -1)
+        wanted, parts = torch.tensor(levels), []
+        for some in raw.split(max(1, _MOST_DRAWS // samples)):  # type: ignore[no-untyped-call]
+            draws = Mixture(self.net.settings.families, some).sample(samples, stream)
+            parts.append(torch.quantile(draws, wanted, dim=1).T)
+        return torch.cat(parts)
 
 
 def _held_out(series: Series) -> int:

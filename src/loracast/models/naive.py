@@ -15,11 +15,11 @@ from jaxtyping import Float
 
 from loracast.errors import ConfigError, DataError
 from loracast.models.base import ModelCard
+from loracast.models.levels import check_levels
 from loracast.models.registry import Family, Release, Wanted
 from loracast.types import LEVELS, Forecast, Kind, Rows
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 Context = Float[np.ndarray, "window context"]
@@ -38,6 +38,7 @@ class RuleModel:
 
     card: ModelCard
     rule: Rule
+    windows_a_pass = None
 
     @classmethod
     def of(cls, wanted: Wanted, family: str, kind: Kind, rule: Rule) -> RuleModel:
@@ -51,10 +52,10 @@ class RuleModel:
         *,
         levels: Levels,
         samples: int,
-        generator: torch.Generator,
+        seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """The rule's quantiles: `samples` and `generator` are not used; of `rows` the season is, 1 without them.
+        """The rule's quantiles: `samples` and `seed` are not used; of `rows` the season is, 1 without them.
 
         Raises DataError for a context without an observed value, ConfigError for what is no horizon, season or level.
         """
@@ -166,13 +167,6 @@ def _spread(values: Context) -> Float[np.ndarray, "window 1"]:
     observed = (~np.isnan(values)).sum(axis=1, keepdims=True)
     centred = values - np.nanmean(values, axis=1, keepdims=True)
     return np.asarray(np.sqrt(np.nansum(np.square(centred), axis=1, keepdims=True) / np.maximum(observed - 1, 1)))
-
-
-def check_levels(levels: Levels) -> None:
-    """Raise ConfigError for levels that are none: each is the share of what may come that lies below a quantile."""
-    wrong = [level for level in levels if not 0 < level < 1]
-    if wrong or not levels:
-        raise ConfigError(f"levels are {levels}: give at least one, each above 0 and below 1.")
 
 
 def _forecast(point: Steps, deviation: Steps, levels: Levels) -> Forecast:

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from loracast.errors import BackboneError, ConfigError
 from loracast.files import write_json, written
 from loracast.models.base import ModelCard, needed
+from loracast.models.levels import between
 from loracast.models.naive import Context, Levels, checked
 from loracast.models.registry import Family, Release, Wanted
 from loracast.types import LEVELS, Rows
@@ -144,10 +145,10 @@ class NeuralNetwork:
         *,
         levels: Levels,
         samples: int,
-        generator: torch.Generator,
+        seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """The network's nine quantiles, put in order, without chance: `samples`, `generator` and `rows` are not used.
+        """The network's nine quantiles, put in order, without chance: `samples`, `seed` and `rows` are not used.
 
         Levels between the nine are interpolated linearly. Raises ConfigError for levels beyond the outermost, 0.1 and
         0.9, and for windows of other lengths than the network has; DataError for a context without an observed value.
@@ -155,18 +156,11 @@ class NeuralNetwork:
         import torch
 
         self._check_lengths(context.shape[1], horizon)
-        place = _places(levels)
         with torch.no_grad():
             inputs = scaled(checked(context.detach().cpu().numpy(), horizon), next(self.net.parameters()).device)
             quantiles = self.net(inputs.network_input()) * inputs.scale + inputs.location
             quantiles = quantiles.sort(dim=-1).values.float().cpu()
-        below = torch.tensor([int(at) for at in place])
-        share = torch.tensor([at - int(at) for at in place])
-        found: Tensor = quantiles[..., below]
-        if share.any():
-            above = quantiles[..., (below + 1).clamp_max(len(LEVELS) - 1)]
-            found = torch.where(share > 0, torch.lerp(found, above, share), found)
-        return found
+        return between(quantiles, LEVELS, levels, self.card.name)
 
     def _check_lengths(self, context: int, horizon: int) -> None:
         if (context, horizon) != (self._context, self._horizon):
@@ -174,20 +168,6 @@ class NeuralNetwork:
                 f"{self.card.name} is a network for windows of {self._context} + {self._horizon} steps and is given "
                 f"{context} + {horizon}. Cut windows of its lengths, or train one on these."
             )
-
-
-def _places(levels: Levels) -> list[float]:
-    """Where levels lie among the nine, counted from the lowest; whole for the nine themselves."""
-    beyond = [level for level in levels if not LEVELS[0] <= level <= LEVELS[-1]]
-    if beyond or not levels:
-        raise ConfigError(
-            f"A network trained at the levels {LEVELS} forecasts none of {beyond or levels}. Ask for levels between "
-            f"{LEVELS[0]} and {LEVELS[-1]}."
-        )
-    return [
-        float(LEVELS.index(level)) if level in LEVELS else float(np.interp(level, LEVELS, range(len(LEVELS))))
-        for level in levels
-    ]
 
 
 def trained_numbers(net: nn.Module) -> dict[str, nn.Parameter]:

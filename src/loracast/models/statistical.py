@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from loracast.errors import ConfigError, DataError
 from loracast.models.base import needed
-from loracast.models.naive import Context, Levels, Rule, RuleModel, check_levels, checked, last_value
+from loracast.models.levels import check_levels
+from loracast.models.naive import Context, Levels, Rule, RuleModel, checked, last_value
 from loracast.models.registry import Family, Release, Wanted
 from loracast.types import LEVELS, Forecast
 

@@ -7,7 +7,7 @@ from itertools import accumulate
 from loracast.report.readable import plural
 from loracast.report.results import label_of
 from loracast.report.words import capital
-from loracast.scoring.checks import COVERAGE, FEWEST_TEST_PATIENTS
+from loracast.scoring.checks import COARSE, COVERAGE, FEWEST_PATHS, FEWEST_TEST_PATIENTS
 from loracast.scoring.facts import Checked, Finding, Outcome
 from loracast.study.ranks.properties import PROPERTIES
 from loracast.study.ranks.result import ALL, Note, RankSweep, Relation
@@ -120,6 +120,28 @@ WORDS = {
         "An adapter was trained on another table. Nothing here tells whether patients of its training are among the "
         "test patients; whoever read the two tables must know.",
         not_applicable="Every arm was trained on this table.",
+    ),
+    "C13": Words(
+        f"fewer than {FEWEST_PATHS} sample paths",
+        "Sample paths a window: ",
+        lambda found, label: f"{found.arm} {found.value:.0f}",
+        f". Of fewer than {FEWEST_PATHS}, medians and intervals are rough, and errors come out higher than they need.",
+        "No arm draws sample paths, or it was not noted.",
+    ),
+    "C14": Words(
+        "tokens that are coarse against a signal's spread",
+        f"A token is wider than {COARSE:.0%} of a context's standard deviation, so that small changes are not seen: ",
+        lambda found, label: (
+            f"{found.arm} on {label(found.signal)} (width {found.value:.2g}, standard deviation {found.of:.2g})"
+        ),
+        not_applicable="No arm forecasts tokens, or it was not noted.",
+    ),
+    "C15": Words(
+        "forecasts of what a signal cannot be",
+        "Steps with a quantile outside the plausible range: ",
+        lambda found, label: f"{found.arm} on {label(found.signal)} {found.value:,.0f} of {found.of:,.0f}",
+        ". They are scored as they are.",
+        "No arm but the naive and statistical ones has forecasts, or it was not noted.",
     ),
 }
 """Each check by its code."""

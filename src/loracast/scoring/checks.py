@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Protocol
 
-from loracast.scoring.facts import Checked, Difference, Finding, Scores
+from loracast.scoring.facts import Checked, Difference, Finding, Forecasts, Scores
 from loracast.types import Kind
 
 FEWEST_TEST_PATIENTS = 20
@@ -19,8 +19,12 @@ FEWEST_SEEDS = 2
 """C06: with fewer, chance in training is not seen."""
 MOST_OF_ONE_WINDOW = 0.2
 """C11: the share of an arm's error that one window may carry."""
+FEWEST_PATHS = 50
+"""C13: quantiles of fewer sample paths are rough."""
+COARSE = 0.25
+"""C14: the share of a context's standard deviation that the width of a token may have."""
 FLOOR: tuple[Kind, ...] = ("naive", "statistical")
-"""C03 and C05 do not look at these kinds of model: they are what others are held against."""
+"""C03, C05 and C15 do not look at these kinds of model: they are what others are held against."""
 
 Splits = Mapping[str, Collection[object]]
 """The patients on each side of the split."""
@@ -49,6 +53,10 @@ class LookedAtArm(Protocol):
     def best_step(self) -> Sequence[int | None]: ...
     @property
     def scores(self) -> Mapping[str, Scores]: ...
+    @property
+    def samples(self) -> int | None: ...
+    @property
+    def forecasts(self) -> Mapping[str, Forecasts]: ...
     @property
     def vs_naive(self) -> Mapping[str, Difference]: ...
     @property
@@ -211,6 +219,37 @@ def _twins(summary: LookedAt, _: Splits) -> Found:
     return [Finding(value=number, reference=pair) for pair, number in summary.twins.items() if number]
 
 
+def _few_paths(summary: LookedAt, _: Splits) -> Found:
+    """C13. Few sample paths: `value` of them."""
+    drawn = [(arm.arm, arm.samples) for arm in summary.arms if arm.samples is not None]
+    return [Finding(arm=arm, value=paths) for arm, paths in drawn if paths < FEWEST_PATHS] if drawn else None
+
+
+def _coarse_tokens(summary: LookedAt, _: Splits) -> Found:
+    """C14. Tokens of width `value` on `signal`, whose contexts spread by `of`."""
+    known = [(arm.arm, name, told) for arm in summary.arms for name, told in arm.forecasts.items()]
+    tokens = [(arm, name, told.token_width, told.spread) for arm, name, told in known
+              if told.token_width is not None and told.spread is not None]  # fmt: skip
+    coarse = [
+        Finding(arm=arm, signal=name, value=width, of=spread)
+        for arm, name, width, spread in tokens
+        if width > COARSE * spread
+    ]
+    return coarse if tokens else None
+
+
+def _implausible(summary: LookedAt, _: Splits) -> Found:
+    """C15. Forecasts of what `signal` cannot be: `value` of `of` steps."""
+    told = [(arm.arm, name, one) for arm in summary.arms if arm.kind not in FLOOR
+            for name, one in arm.forecasts.items()]  # fmt: skip
+    beyond = [
+        Finding(arm=arm, signal=name, value=one.beyond_range, of=one.steps)
+        for arm, name, one in told
+        if one.beyond_range
+    ]
+    return beyond if told else None
+
+
 CHECKS: dict[str, Callable[[LookedAt, Splits], Found]] = {
     "C01": _shared_patients,
     "C02": _few_patients,
@@ -224,6 +263,9 @@ CHECKS: dict[str, Callable[[LookedAt, Splits], Found]] = {
     "C10": _one_patient,
     "C11": _one_window,
     "C12": _twins,
+    "C13": _few_paths,
+    "C14": _coarse_tokens,
+    "C15": _implausible,
 }
 """The checks by code; the report says what each is called."""
 

@@ -52,6 +52,19 @@ class Scores(Frozen):
     """None where it is not known (results before 0.3), or nothing was scored."""
 
 
+class Forecasts(Frozen):
+    """What was noticed of an arm's forecasts of one signal besides their scores; over all windows, observed or not."""
+
+    steps: int
+    """Steps that were forecast: windows × horizon."""
+    beyond_range: int
+    """Of these, steps with a quantile outside what the signal can be."""
+    token_width: float | None = None
+    """Mean width of a token, in the units of the signal; None where values are no tokens."""
+    spread: float | None = None
+    """Mean standard deviation of what is observed of a context, where there is a token width."""
+
+
 class Difference(Frozen):
     """The paired difference in MAE of an arm to another on one signal: the arm minus `reference`, below 0 is better."""
 

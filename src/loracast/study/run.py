@@ -17,11 +17,12 @@ from transformers import set_seed
 from loracast.data.windows import Windows, WindowSet
 from loracast.files import write_json, written
 from loracast.models.base import Model, Network, check_window
-from loracast.models.forecast import forecaster, score
+from loracast.models.forecast import forecaster, score, signals_of
 from loracast.models.registry import families, kind_of, load_backbone, load_model
 from loracast.scoring.compare import summarise
 from loracast.scoring.facts import Validated
-from loracast.spec import SplitSpec, TrainSpec
+from loracast.scoring.noticed import Noticed
+from loracast.spec import ForecastSpec, SplitSpec, TrainSpec
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.summary import LEARNING, RESULT, Costs, RunResult, write_facts
 from loracast.training import cost
@@ -209,17 +210,18 @@ def training_facts(
 def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool) -> None:
     """Forecast and score the test windows, and write the run's files, `result.json` last.
 
-    Each side is forecast with draws that begin anew, so that the test scores are the same whatever else is scored.
+    What is drawn for a window depends on it and the seed alone: the test scores are the same whatever else is scored.
     """
     attached, arm, windows, spec = job.attached, job.arm, job.windows, job.spec
     label, size, card = f"{arm.name}: forecast", spec.forecast.batch_size, attached.model.card
 
-    def scored(windows: WindowSet, quantiles: Path | None = None) -> Any:
+    def scored(windows: WindowSet, **more: Any) -> Any:
         one = forecaster(attached.model, spec.forecast, context=arm.context)
-        return score(one, windows, batch_size=size, label=label, quantiles=quantiles, progress=progress)
+        return score(one, windows, batch_size=size, label=label, progress=progress, **more)
 
+    noticed, width = Noticed(signals_of(windows.test)), getattr(attached.model, "token_width", None)
     with cost.metered() as meter, written(job.folder / QUANTILES, overwrite=True) as temporary:
-        sums = scored(windows.test, temporary)
+        sums = scored(windows.test, quantiles=temporary, noticed=noticed, token_width=width)
     sums.to_parquet(job.folder / CELLS)
     if spec.validation_scores:
         scored(windows.validation).to_parquet(job.folder / VALIDATION)
@@ -242,8 +244,15 @@ def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool)
         hardware=cost.hardware(),
         versions=cost.versions(families()[card.family].packages),
         scores=summarise([sums]),
+        samples=paths_of(attached.model, spec.forecast),
+        forecasts=noticed.facts(),
     )
     write_facts(result, job.folder / RESULT, overwrite=True)
+
+
+def paths_of(model: Model | Network, spec: ForecastSpec) -> int | None:
+    """How many sample paths a forecast is made of; None for a model that draws none."""
+    return spec.samples if getattr(model, "draws", False) else None
 
 
 def facts_of(arm: ArmSpec, model: Model | Network, trainable: int) -> dict[str, Any]:

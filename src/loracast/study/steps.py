@@ -8,28 +8,34 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Float
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from loracast.data.series import tails_of
+from loracast.data.pseudonyms import Pseudonyms
+from loracast.data.schema import signal_named
+from loracast.data.series import Tails, tails_of
 from loracast.data.split import split_patients
 from loracast.data.table import open_table, patients_of
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import AdapterError, ConfigError
 from loracast.files import claimed, digest, written
-from loracast.models.base import Model, check_window
-from loracast.models.forecast import forecaster, score
+from loracast.models.base import Model, check_window, within
+from loracast.models.forecast import forecaster, predict, score, signals_of
+from loracast.models.levels import check_levels, check_paths
 from loracast.models.naive import FLOOR
 from loracast.models.registry import is_listed, load_backbone, load_model
 from loracast.scoring.facts import Validated
+from loracast.scoring.noticed import Noticed
 from loracast.scoring.sums import Sums
 from loracast.spec import ForecastSpec, SplitSpec, TrainSpec, WindowSpec, parse
 from loracast.study.choices import choices_of
-from loracast.study.run import facts_of, training_facts, validated_on
+from loracast.study.run import facts_of, paths_of, training_facts, validated_on
 from loracast.study.summarise import arm_summary, whole, with_best
-from loracast.study.summary import ArmFacts, Costs, Summary
+from loracast.study.summary import ArmFacts, Costs, ForecastFacts, Summary
 from loracast.training import distributed
 from loracast.training.fit import fit
 from loracast.training.task import window_task
@@ -82,6 +88,7 @@ def adapt_table(
     table = table if isinstance(table, Table) else open_table(table)
     cut, split = _window(window), parse(SplitSpec, {"seed": seed}, "The split")
     backbone = load_backbone(spec.model, revision=spec.revision)
+    cut = within(cut, table.step_seconds, [backbone.card])
     check_window(backbone.card, spec.context or cut.resolved(table.step_seconds).context or 0)
     base = base_digest(backbone)
     set_seed(seed)
@@ -150,17 +157,28 @@ def forecast_table(
     backbone: str = "chronos-t5-nano",
     window: Settings | None = None,
     forecasting: Settings | None = None,
+    quantiles: Sequence[float] = LEVELS,
+    clip: bool = False,
+    keyed: Path | str | None = None,
     overwrite: bool = False,
     progress: bool = True,
-) -> int:
-    """Forecast the steps that follow the end of every series, into a Parquet table; returns how many series.
+) -> ForecastFacts:
+    """Forecast the steps that follow the end of every series, into a Parquet table; returns what there is to say of it.
 
     With an adapter, `backbone` is read only where it is a folder, or the adapter's card cannot find its own.
-    Columns: patient, stay, series, signal, time, and a column a quantile level (`q0.1` … `q0.9`), in the units of the
-    signal. A series shorter than the context is forecast from what there is. What stands at `out` is replaced
-    only with `overwrite`; raises ConfigError for that, where another process is at `out`, or it is what is read.
+    Columns: patient, stay, series, signal, time, a column a level of `quantiles` (`q0.1` … `q0.9`) in the units of the
+    signal, and status. Patient and stay are named as in the table, or with `keyed`, a file that holds a key, by
+    pseudonyms (`data.pseudonyms`). A series of whose context less than `min_context_observed` of the window was
+    measured gets null instead of numbers, as such a context is never scored; steps before a series begins count as not
+    measured. With `joint` all signals of a stay are forecast from the stay's last cell on. `clip` sets quantiles
+    outside a signal's plausible range to its bounds. What stands at `out` is replaced only with `overwrite`. Raises
+    ConfigError for that, where another process is at `out`, or it is what is read, and for levels that are none, or
+    that the model cannot give.
     """
     table = table if isinstance(table, Table) else open_table(table)
+    settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
+    levels = _levels(quantiles)
+    pseudonyms = None if keyed is None else Pseudonyms.of_file(Path(keyed))
     spec = _window(window)
     if adapter is None:
         model: Model = load_backbone(backbone)
@@ -168,36 +186,69 @@ def forecast_table(
         card = read_card(Path(adapter), TrainedCard)
         spec = _fits_adapter(spec, card, table)
         model = load_adapter(Path(adapter), backbone=_base_of(card, backbone))
-    spec = spec.resolved(table.step_seconds)
+    spec = within(spec, table.step_seconds, [model.card]).resolved(table.step_seconds)
     assert spec.context is not None
-    assert spec.horizon is not None
     check_window(model.card, spec.context)
-    settings = parse(ForecastSpec, dict(forecasting or {}), "The forecast")
-    count, out, sources = 0, Path(out), (table.path, adapter, backbone)
+    paths = paths_of(model, settings)
+    if paths is not None and not set(levels) <= set(LEVELS):
+        check_paths(levels, paths)
+    series = too_sparse = 0
+    signals = {name: signal_named(name, table.units) for name in table.signals}
+    noticed = Noticed(signals)
+    out, sources = Path(out), (table.path, adapter, backbone, keyed)
     with claimed(out, *sources, overwrite=overwrite, inside=True), written(out, overwrite=overwrite) as temporary:
         writer = None
-        generator = torch.Generator().manual_seed(settings.seed)
-        for tails in tqdm(tails_of(table, spec.context, settings.batch_size), unit="batch", disable=not progress):
-            quantiles = model.forecast(
-                torch.from_numpy(tails.context),
-                spec.horizon,
-                levels=LEVELS,
-                samples=settings.samples,
-                generator=generator,
-                rows=Rows(
-                    torch.from_numpy(tails.starts(table.step_seconds)),
-                    table.step_seconds,
-                    torch.from_numpy(tails.groups()) if spec.joint else None,
-                    spec.season or 1,
-                ),
-            )
-            part = tails.with_quantiles(quantiles.numpy(), LEVELS, table.step_seconds)
+        parts = tails_of(table, spec.context, settings.batch_size, joint=spec.joint)
+        for tails in tqdm(parts, unit="batch", disable=not progress):
+            found = _ahead(model, tails, table, spec, settings, levels)
+            codes = np.array([table.signals.index(one.signal) for one in tails.series])
+            known = ~np.isnan(found[:, 0, 0])
+            noticed.add(tails.context[known], found[known], codes[known])
+            if clip:
+                low, high = np.array([(facts.low, facts.high) for facts in signals.values()])[codes].T
+                found = np.clip(found, low[:, None, None], high[:, None, None])
+            part = tails.with_quantiles(found, levels, table.step_seconds, pseudonyms)
             writer = writer or pq.ParquetWriter(temporary, part.schema)
             writer.write_table(part)
-            count += len(tails.series)
+            series, too_sparse = series + len(known), too_sparse + int((~known).sum())
         assert writer is not None, "an opened table has at least one series"
         writer.close()
-    return count
+    return ForecastFacts(
+        series=series,
+        too_sparse=too_sparse,
+        least_observed=spec.min_context_observed,
+        context=spec.context,
+        samples=paths,
+        clipped=clip,
+        keyed=pseudonyms is not None,
+        signals=noticed.facts(),
+    )
+
+
+def _ahead(
+    model: Model, tails: Tails, table: Table, spec: WindowSpec, settings: ForecastSpec, levels: tuple[float, ...]
+) -> Float[np.ndarray, "series horizon level"]:
+    """The quantiles of the steps after each series, NaN for one of which too little was observed to say anything."""
+    assert spec.horizon is not None
+    found = np.full((len(tails.series), spec.horizon, len(levels)), np.nan, np.float32)
+    # The rule by which windows are cut, and so scored: of others nobody knows what a forecast is worth.
+    rich = (tails.observed() >= spec.min_context_observed) & (tails.observed() > 0)
+    if rich.any():
+        rows = Rows(
+            torch.from_numpy(tails.starts(table.step_seconds)[rich]),
+            table.step_seconds,
+            torch.from_numpy(tails.groups()[rich]) if spec.joint else None,
+            spec.season or 1,
+            torch.from_numpy(tails.numbers()[rich]),
+        )
+        found[rich] = predict(model, tails.context[rich], spec.horizon, settings, rows, levels)
+    return found
+
+
+def _levels(given: Sequence[float]) -> tuple[float, ...]:
+    """The levels in ascending order, each once; raises ConfigError for what is no level."""
+    check_levels(given)
+    return tuple(sorted(set(given)))
 
 
 def evaluate_table(
@@ -226,6 +277,8 @@ def evaluate_table(
     facts: list[ArmFacts] = []
     sums: dict[str, list[Sums]] = {}
     beside: list[dict[str, Any]] = []
+    base = load_backbone(backbone, revision=revision)
+    spec = within(spec, opened.step_seconds, [base.card])
     validated: dict[str, list[Validated]] = {}
     with tempfile.TemporaryDirectory(prefix="loracast-") as work:
         windows = _windows(opened, Path(work) / "windows", spec, split)
@@ -234,13 +287,14 @@ def evaluate_table(
         def add(name: str, model: Model, arm: ArmSpec, *, trained: int = 0, **known: Any) -> None:
             size = settings.batch_size
             facts.append(ArmFacts(**facts_of(arm, model, trained) | {"arm": name}))
-            beside.append({"seeds": [0], "best_step": [None], **known})
-            one = forecaster(model, settings)
-            sums[name] = [score(one, windows.test, batch_size=size, label=name, progress=progress)]
+            noticed, width = Noticed(signals_of(windows.test)), getattr(model, "token_width", None)
+            more: dict[str, Any] = {"label": name, "progress": progress, "noticed": noticed, "token_width": width}
+            sums[name] = [score(forecaster(model, settings), windows.test, batch_size=size, **more)]
+            drawn = {"samples": paths_of(model, settings), "forecasts": noticed.facts()}
+            beside.append({"seeds": [0], "best_step": [None], **drawn, **known})
 
         for name in FLOOR:
             add(name, load_model(name), ArmSpec.model_validate({"model": name}))
-        base = load_backbone(backbone, revision=revision)
         check_window(base.card, windows.meta["context"])
         zero_shot = ArmSpec.model_validate({"model": base.card.name, "method": "zero-shot"})
         add(zero_shot.name, base, zero_shot)

@@ -13,9 +13,9 @@ from loracast.data.table import patients_of
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import BudgetError, ConfigError, LoracastError, TrainingError
 from loracast.files import alone, sweep
-from loracast.models.base import Model, check_window
+from loracast.models.base import Model, ModelCard, check_window, within
 from loracast.models.naive import FLOOR
-from loracast.models.registry import backbones, load_model, models, skeleton
+from loracast.models.registry import backbones, kind_of, load_model, models, skeleton
 from loracast.study.engine import Outcome, Plan, Task, carry_out
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.runs import Run, claim_of, facts_of_runs, read_claim, runs_of
@@ -207,6 +207,16 @@ def _unclaim(out: Path) -> None:
         out.rmdir()
 
 
+def _cards(spec: ExperimentSpec) -> list[ModelCard]:
+    """The cards of the pretrained models that see the whole context of the windows."""
+    names = {(arm.model, arm.revision) for arm in spec.arms if arm.context is None}
+    return [
+        load_model(name, revision=revision).card
+        for name, revision in sorted(names, key=str)
+        if kind_of(name) == "pretrained" and spec.windows.context is None
+    ]
+
+
 def _windows(spec: ExperimentSpec, table: Table, folder: Path) -> Windows:
     if (folder / "windows.json").is_file():
         windows = open_windows(folder)
@@ -216,7 +226,8 @@ def _windows(spec: ExperimentSpec, table: Table, folder: Path) -> Windows:
             f"The data under {folder.parent} have changed since the windows were cut, so runs would not be comparable. "
             "Give another --out."
         )
-    cut = spec.windows.resolved(table.step_seconds)
+    wanted = within(spec.windows, table.step_seconds, _cards(spec))
+    cut = wanted.resolved(table.step_seconds)
     contexts = [arm.context for arm in spec.arms if arm.context is not None]
     if contexts and max(contexts) > (cut.context or 0):
         raise ConfigError(
@@ -224,4 +235,4 @@ def _windows(spec: ExperimentSpec, table: Table, folder: Path) -> Windows:
             "or cut the windows longer ([windows] context)."
         )
     sides = split_patients(patients_of(table), spec.split)
-    return cut_windows(table, sides, spec.windows, folder, shortest=min(contexts, default=None))
+    return cut_windows(table, sides, wanted, folder, shortest=min(contexts, default=None))

@@ -15,6 +15,7 @@ from loracast.files import read_json, write_json
 from loracast.models.naive import FLOOR
 from loracast.scoring.checks import run_checks
 from loracast.scoring.compare import compare, compare_to_best, summarise
+from loracast.scoring.facts import Forecasts
 from loracast.scoring.sums import Sums
 from loracast.study.choices import choices_of
 from loracast.study.experiment import ExperimentSpec
@@ -116,6 +117,8 @@ def _arms(runs: Sequence[Run], results: Mapping[str, Sequence[RunResult]]) -> li
             accumulation=found[0].accumulation,
             hardware=_once([result.hardware for result in found]),
             costs=_mean_costs([result.costs for result in found]),
+            samples=found[0].samples,
+            forecasts=_together([result.forecasts for result in found]),
         )
         for name, found in results.items()
     ]
@@ -193,6 +196,18 @@ def _refuse_changed_weights(results: Sequence[RunResult]) -> None:
 def _once(found: Sequence[Any]) -> list[Any]:
     """Each of them once, in order."""
     return [one for place, one in enumerate(found) if one not in found[:place]]
+
+
+def _together(runs: Sequence[Mapping[str, Forecasts]]) -> dict[str, Forecasts]:
+    """What was noticed in all runs: counts added; equal windows have equal tokens. Empty if a run knows nothing."""
+    if not all(runs):
+        return {}
+    return {
+        name: first.model_copy(
+            update={key: sum(getattr(run[name], key) for run in runs) for key in ("steps", "beyond_range")}
+        )
+        for name, first in runs[0].items()
+    }
 
 
 def _mean_costs(costs: Sequence[Costs]) -> Costs:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from loracast.errors import ConfigError
 from loracast.files import write_json
-from loracast.scoring.facts import Checked, Difference, Scores, Validated
+from loracast.scoring.facts import Checked, Difference, Forecasts, Scores, Validated
 from loracast.spec import Frozen
 from loracast.types import Kind
 
@@ -108,6 +108,10 @@ class ArmSummary(ArmFacts):
     """The machines that its runs ran on, each once."""
     costs: Costs
     scores: dict[str, Scores]
+    samples: int | None = None
+    """Sample paths a window; None where none are drawn, or it is not known (results of 0.2 and before)."""
+    forecasts: dict[str, Forecasts] = Field(default_factory=dict)
+    """What was noticed of the forecasts by signal, all seeds together; empty where it is not known."""
     vs_zero_shot: dict[str, Difference] = Field(default_factory=dict)
     vs_full: dict[str, Difference] = Field(default_factory=dict)
     vs_naive: dict[str, Difference] = Field(default_factory=dict)
@@ -195,6 +199,29 @@ class RunResult(ArmFacts):
     hardware: dict[str, Any]
     versions: dict[str, str]
     scores: dict[str, Scores]
+    samples: int | None = None
+    """Sample paths a window; None where none are drawn, or it is not known."""
+    forecasts: dict[str, Forecasts] = Field(default_factory=dict)
+    """What was noticed of the forecasts by signal; empty where it is not known."""
+
+
+class ForecastFacts(Frozen):
+    """What there is to say of a table of forecasts."""
+
+    series: int
+    """Series of the table, each with its rows."""
+    too_sparse: int
+    """Of these, series of whose context too little was observed: null in place of numbers."""
+    least_observed: float
+    """The share of a context that must be observed."""
+    context: int
+    samples: int | None
+    """Sample paths a series; None where the model draws none."""
+    clipped: bool
+    """Whether quantiles were set to the bounds of what a signal can be; `signals` counts them before."""
+    keyed: bool
+    """Whether patients and stays stand in it by pseudonyms."""
+    signals: dict[str, Forecasts]
 
 
 class PlannedRun(Frozen):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from loracast.data.windows import WindowSet
+from loracast.models.magnitude import factor_of, sized
 from loracast.tuning.method import Attached
 from loracast.tuning.schedule import Schedule
 from loracast.types import Rows
@@ -102,7 +103,8 @@ def window_task(
 
     def loss(batch: Batch) -> Tensor:
         rows = Rows(batch["start"], train.step_seconds, batch.get("group"), train.season)
-        return network.loss(batch["context"], batch["future"], rows)
+        factor = factor_of(batch["context"])
+        return network.loss(sized(batch["context"], factor), sized(batch["future"], factor), rows)
 
     def weight(batch: Batch) -> int:
         """Observed steps, where the loss is a mean over these and the network counts them; else rows."""

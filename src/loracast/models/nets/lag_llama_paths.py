@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from loracast.models.draws import PATHS_AT_ONCE
 from loracast.models.nets.lag_llama import LagLlama, LagLlamaConfig, StudentT, rotation
 
 Paths = Float[Tensor, "batch sample horizon"]
@@ -253,8 +254,8 @@ def _parts(
         paths = _MOST_ACTIVE // ((window.tokens + horizon) * 4 * config.width)
     else:
         paths = _MOST_CACHED // (horizon * 2 * config.n_layer * config.width)
-    some = min(samples, max(paths, 1))
-    rows = max(paths // samples, 1)
+    some = min(samples, PATHS_AT_ONCE, max(paths, 1))
+    rows = max(paths // some, 1)
     for row in range(0, batch, rows):
         for sample in range(0, samples, some):
             yield slice(row, row + rows), slice(sample, sample + some)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -20,7 +21,7 @@ from loracast.models.nets.packing import Packed
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 _MOST_EVENTS = 1e18
-"""Largest Poisson intensity that is drawn: beyond it the count no longer fits the integer that torch draws."""
+"""Largest Poisson intensity that is drawn: beyond it the count no longer fits the integer that numpy draws."""
 
 Parameters = Mapping[str, Tensor]
 
@@ -41,13 +42,18 @@ class Family(Protocol):
 
     def mean(self, p: Parameters) -> Tensor: ...
 
-    def draw(self, normal: Tensor, p: Parameters, generator: torch.Generator) -> Tensor:
+    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
         """One value for each entry; `normal` holds a standard normal draw for it, which only this family uses."""
         ...
 
 
 def _positive(raw: Tensor) -> Tensor:
     return functional.softplus(raw).clamp_min(torch.finfo(raw.dtype).eps)
+
+
+def _gamma(shape: Tensor, stream: np.random.Generator) -> Tensor:
+    """A standard gamma number for each shape."""
+    return torch.from_numpy(stream.standard_gamma(shape.double().numpy())).to(shape.dtype)
 
 
 def _normal_log_density(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -78,10 +84,10 @@ class StudentT:
     def mean(self, p: Parameters) -> Tensor:
         return p["loc"]
 
-    def draw(self, normal: Tensor, p: Parameters, generator: torch.Generator) -> Tensor:
+    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
         half = 0.5 * p["df"]
-        # The public gamma sampler of torch takes no generator; chi-squared of df over df is gamma(df/2) over df/2.
-        return p["loc"] + p["scale"] * normal * torch.rsqrt(torch._standard_gamma(half, generator=generator) / half)
+        # Chi-squared of df over df is gamma(df/2) over df/2.
+        return p["loc"] + p["scale"] * normal * torch.rsqrt(_gamma(half, stream) / half)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class FixedNormal:
     def mean(self, p: Parameters) -> Tensor:
         return p["loc"]
 
-    def draw(self, normal: Tensor, p: Parameters, generator: torch.Generator) -> Tensor:
+    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
         return p["loc"] + p["scale"] * normal
 
 
@@ -130,9 +136,11 @@ class NegativeBinomial:
     def mean(self, p: Parameters) -> Tensor:
         return p["total_count"] * p["logits"].exp()
 
-    def draw(self, normal: Tensor, p: Parameters, generator: torch.Generator) -> Tensor:
-        rate = torch._standard_gamma(p["total_count"], generator=generator) * p["logits"].exp()
-        return torch.poisson(rate.clamp_max(_MOST_EVENTS), generator=generator)
+    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
+        rate = _gamma(p["total_count"], stream) * p["logits"].exp()
+        # Nothing times an infinite rate is nothing.
+        rate = rate.nan_to_num(nan=0.0, posinf=_MOST_EVENTS).clamp_max(_MOST_EVENTS)
+        return torch.from_numpy(stream.poisson(rate.double().numpy())).to(rate.dtype)
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ class LogNormal:
     def mean(self, p: Parameters) -> Tensor:
         return (p["loc"] + 0.5 * p["scale"].square()).exp()
 
-    def draw(self, normal: Tensor, p: Parameters, generator: torch.Generator) -> Tensor:
+    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
         return (p["loc"] + p["scale"] * normal).exp()
 
 
@@ -235,19 +243,19 @@ class Mixture:
         parts = [f.mean(p) for f, p in zip(self.families, self.components(), strict=True)]
         return (self.log_weights.exp() * torch.stack(parts, dim=-1)).sum(dim=-1)
 
-    def sample(self, samples: int, generator: torch.Generator) -> Float[Tensor, "entry sample"]:
-        """Independent draws of flat entries, on the generator's device.
+    def sample(self, samples: int, stream: np.random.Generator) -> Float[Tensor, "entry sample"]:
+        """Independent draws of flat entries, on the CPU.
 
         The component is drawn first, and only from that one a value: what nobody reads is not drawn.
         """
-        flat = Mixture(self.families, self.raw.to(generator.device))
+        flat = Mixture(self.families, self.raw.detach().cpu())
         entries = (flat.raw.shape[0], samples)
         share = flat.log_weights.exp().cumsum(dim=-1)
-        toss = torch.rand(entries, generator=generator, device=generator.device)
+        toss = torch.from_numpy(stream.random(entries, np.float32))
         chosen = torch.searchsorted(share[:, :-1].contiguous(), toss, right=True)
-        values = torch.randn(entries, generator=generator, device=generator.device)
+        values = torch.from_numpy(stream.standard_normal(entries, np.float32))
         for number, (family, p) in enumerate(zip(flat.families, flat.components(), strict=True)):
-            _replace(values, chosen == number, family, p, generator)
+            _replace(values, chosen == number, family, p, stream)
         return values
 
 
@@ -256,14 +264,14 @@ def _replace(
     where: Bool[Tensor, "entry sample"],
     family: Family,
     p: Parameters,
-    generator: torch.Generator,
+    stream: np.random.Generator,
 ) -> None:
     """Turn the normal draws that fell to `family` into draws of it, in place."""
     entry: Int[Tensor, " draw"]
     entry, sample = where.nonzero(as_tuple=True)
     if len(entry):
         theirs = {name: parameter[entry] for name, parameter in p.items()}
-        values[entry, sample] = family.draw(values[entry, sample], theirs, generator)
+        values[entry, sample] = family.draw(values[entry, sample], theirs, stream)
 
 
 def log_density(

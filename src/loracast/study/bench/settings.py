@@ -79,7 +79,8 @@ def synthetic_windows(count: int, context: int, horizon: int, *, seed: int = 0) 
     gaps = rng.random((count, steps)) < _MISSING
     gaps[:, [0, context - 1, context]] = False
     values[gaps] = np.nan
-    index = np.stack([np.arange(count) * steps, np.arange(count), signal, np.zeros(count, np.int64)], axis=1)
+    number, start = np.arange(count), np.zeros(count, np.int64)
+    index = np.stack([number * steps, number, signal, start, number], axis=1)
     names = tuple(_LEVELS)
     units = {name: SIGNALS[name].unit for name in names}
     return WindowSet(values.reshape(-1), index, context, horizon, _HOUR, _STEP_SECONDS, names, units)

@@ -7,7 +7,7 @@ import torch
 
 from loracast.data.windows import WindowSet
 from loracast.models.base import Backbone, Model
-from loracast.models.forecast import forecaster, score
+from loracast.models.forecast import forecaster, predict, score
 from loracast.models.naive import FLOOR
 from loracast.models.registry import load_model
 from loracast.scoring.compare import summarise
@@ -20,7 +20,7 @@ KEPT = {"mae", "mase", "crps", "coverage_80", "n_windows", "n_patients"}
 
 
 def synthetic_scores(
-    backbone: Backbone, seed: int, *, count: int = 1000, context: int = 96, horizon: int = 24, samples: int = 20
+    backbone: Backbone, seed: int, *, count: int = 1000, context: int = 96, horizon: int = 24, samples: int = 100
 ) -> dict[str, Any]:
     """Mean and median MASE on `count` series of the corpus `seed`, which training has not drawn.
 
@@ -32,21 +32,17 @@ def synthetic_scores(
     usable = np.isfinite(values[:, :context]).any(1) & np.isfinite(values[:, context:]).any(1)
     values, periods = values[usable], np.array([one.period for one in series])[usable]
     past, future = values[:, :context], values[:, context:]
-    generator = torch.Generator().manual_seed(seed)
 
-    def medians(model: Model, part: np.ndarray, season: int = 1) -> np.ndarray:
+    def medians(model: Model, part: np.ndarray, period: int = 1) -> np.ndarray:
         # Hours from a Monday on: synthetic steps have no length of their own, and some families read the clock.
-        rows = Rows(torch.full((len(part),), 4 * 86_400), 3600, season=season)
-        quantiles = model.forecast(
-            torch.from_numpy(part), horizon, levels=(0.5,), samples=samples, generator=generator, rows=rows
-        )
-        return quantiles[:, :, 0].numpy()
+        number = torch.arange(len(part))
+        rows = Rows(torch.full((len(part),), 4 * 86_400), 3600, season=period, series=number)
+        spec = ForecastSpec(samples=samples, seed=seed)
+        return predict(model, part, horizon, spec, rows, levels=(0.5,))[:, :, 0]
 
     seasonal = load_model("seasonal-naive")
     forecasts = {
-        "zero-shot": np.concatenate(
-            [medians(backbone, part) for part in np.array_split(past, max(1, len(past) // 64))]
-        ),
+        "zero-shot": medians(backbone, past),
         "last-value": medians(load_model("last-value"), past),
         "seasonal-naive": np.concatenate(
             [medians(seasonal, past[i : i + 1], min(int(period), context)) for i, period in enumerate(periods)]

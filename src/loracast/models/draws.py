@@ -1,0 +1,70 @@
+"""Random numbers for forecasts: every window has a stream of its own, whatever else is forecast with it.
+
+A stream is a Philox counter (Salmon et al., SC 2011): seed and series are its key, the time of the last context step
+says where it counts from. Company, order, batches, processes and resumption then change no number of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from loracast.types import Rows
+
+_WORD = 2**64
+PATHS_AT_ONCE = 100
+"""Most paths of a window that one pass draws: more than these fill a processor no better."""
+PATHS_AT_LEAST = 20
+"""Fewest paths that one pass draws, whatever memory they take: so many are what a forecast of few paths needs too."""
+
+
+def streams(seed: int, count: int, steps: int, rows: Rows | None) -> list[np.random.Generator]:
+    """A stream for each of `count` windows of `steps` context steps.
+
+    Windows of one series and one time have the same stream, as have all of a batch of which nothing is known: each
+    forecast is right alone, and equal windows are forecast alike.
+    """
+    series = np.zeros(count, np.int64) if rows is None or rows.series is None else rows.series.cpu().numpy()
+    last = np.zeros(count, np.int64)
+    if rows is not None:
+        last = rows.start.cpu().numpy() + (steps - 1) * rows.step_seconds
+    return [
+        np.random.Generator(np.random.Philox(key=(seed % _WORD) + int(one) % _WORD * _WORD, counter=_place(int(time))))
+        for one, time in zip(series, last, strict=True)
+    ]
+
+
+def _place(time: int) -> int:
+    """The highest of the counter's four words holds the time, so that no stream runs into another."""
+    return time % _WORD * _WORD**3
+
+
+def uniforms(
+    seed: int, count: int, steps: int, rows: Rows | None, shape: tuple[int, ...]
+) -> Float[Tensor, "window ..."]:
+    """Numbers from [0, 1), float32, of `shape` for each window, from its own stream."""
+    import torch
+
+    drawn = [stream.random(shape, np.float32) for stream in streams(seed, count, steps, rows)]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def paths_at_once(samples: int, numbers: int, most: int) -> int:
+    """How many of `samples` paths a pass draws where each takes `numbers` numbers of memory and `most` are to spare."""
+    return min(samples, PATHS_AT_ONCE, max(PATHS_AT_LEAST, most // max(numbers, 1)))
+
+
+def quantiles_of(
+    paths: Float[Tensor, "window sample horizon"], levels: tuple[float, ...]
+) -> Float[Tensor, "window horizon level"]:
+    """Quantiles of sample paths, float32 on the CPU."""
+    import torch
+
+    at = torch.tensor(levels)
+    # Window by window: torch.quantile takes no more than 16 million numbers at once.
+    return torch.stack([torch.quantile(one.float().cpu(), at, dim=0).T for one in paths])

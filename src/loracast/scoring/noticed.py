@@ -1,0 +1,69 @@
+"""What is noticed of forecasts besides their scores: values that cannot be, and tokens that are coarse."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from loracast.scoring.facts import Forecasts
+
+
+class Ranged(Protocol):
+    """What must be known of a signal."""
+
+    @property
+    def low(self) -> float:
+        """The least plausible value; 0 is itself not plausible."""
+
+    @property
+    def high(self) -> float:
+        """The largest plausible value."""
+
+
+def beyond_range(quantiles: Float[np.ndarray, "*step level"], signal: Ranged) -> np.ndarray:
+    """Which steps have a quantile outside what the signal can be, shape (*step,); NaN is no value."""
+    below = (quantiles <= 0) if signal.low == 0 else (quantiles < signal.low)
+    return np.asarray((below | (quantiles > signal.high)).any(axis=-1))
+
+
+class Noticed:
+    """Counts over the forecasts of one run, batch by batch; their order and size do not matter."""
+
+    def __init__(self, signals: Mapping[str, Ranged]) -> None:
+        self._signals = signals
+        self._steps = dict.fromkeys(signals, 0)
+        self._beyond = dict.fromkeys(signals, 0)
+        self._widths: dict[str, list[np.ndarray]] = {name: [] for name in signals}
+
+    def add(
+        self,
+        context: Float[np.ndarray, "window context"],
+        quantiles: Float[np.ndarray, "window horizon level"],
+        signal: Int[np.ndarray, " window"],
+        token_width: Float[np.ndarray, " window"] | None = None,
+    ) -> None:
+        """Add some windows; `signal` counts into the signals, `token_width` is in the units of each window."""
+        for code, (name, facts) in enumerate(self._signals.items()):
+            own = np.asarray(signal) == code
+            if not own.any():
+                continue
+            self._steps[name] += int(quantiles[own].shape[0] * quantiles.shape[1])
+            self._beyond[name] += int(beyond_range(quantiles[own], facts).sum())
+            if token_width is not None:
+                seen = context[own].astype(np.float64)
+                several = (~np.isnan(seen)).sum(axis=1) > 1
+                spread = np.nanstd(seen[several], axis=1)
+                self._widths[name].append(np.stack([token_width[own][several], spread]))
+
+    def facts(self) -> dict[str, Forecasts]:
+        """By signal; a signal of which nothing was forecast is left out."""
+        return {name: self._of(name) for name, steps in self._steps.items() if steps}
+
+    def _of(self, name: str) -> Forecasts:
+        known = {"steps": self._steps[name], "beyond_range": self._beyond[name]}
+        pairs = np.concatenate([np.empty((2, 0)), *self._widths[name]], axis=1)
+        if not pairs.size:
+            return Forecasts(**known)
+        width, spread = (float(mean) for mean in pairs.mean(axis=1))
+        return Forecasts(**known, token_width=width, spread=spread)
