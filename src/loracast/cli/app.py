@@ -157,6 +157,14 @@ def whole_numbers(text: str) -> tuple[int, ...]:
         raise ConfigError(f"{text!r} given; whole numbers with commas between are needed, e.g. 1,2,4.") from error
 
 
+def numbers_in(text: str) -> tuple[float, ...]:
+    """The numbers of a comma-separated list; raises ConfigError where one is none."""
+    try:
+        return tuple(float(name) for name in names_in(text))
+    except ValueError as error:
+        raise ConfigError(f"{text!r} given; numbers with commas between are needed, e.g. 0.1,0.5,0.9.") from error
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"loracast {loracast.__version__}")

@@ -19,6 +19,7 @@ from loracast.cli.app import (
     TableOut,
     Track,
     app,
+    numbers_in,
     with_settings,
 )
 from loracast.cli.terminal import say, show
@@ -153,26 +154,45 @@ def forecast(
     context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; the adapter's or by the grid.")] = None,
     joint: Joint = False,
-    samples: Annotated[int, typer.Option(help="Sample paths a series.")] = 20,
+    min_observed: Annotated[
+        float | None, typer.Option(help="Least share of a context that is measured; with less, no numbers. 0.5.")
+    ] = None,
+    quantiles: Annotated[
+        str | None, typer.Option(help="Comma-separated levels above 0 and below 1; 0.1 to 0.9 in nine.")
+    ] = None,
+    clip: Annotated[
+        bool, typer.Option("--clip", help="Set what a signal cannot be to the bounds of its range.")
+    ] = False,
+    keyed: Annotated[
+        Path | None,
+        typer.Option(help="File with a secret key: pseudonyms for patients and stays, which else stand by name."),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Sample paths a series.")] = 100,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Forecast what follows every series. Quantiles, as a Parquet table.
+    """Forecast what follows every series. Quantiles, as a Parquet table that names patients and stays.
 
     Example: loracast forecast vitals.parquet --adapter adapter --out forecast.parquet
+
+    Example: loracast forecast vitals.parquet --quantiles 0.05,0.5,0.95 --keyed secret.key --out forecast.parquet
     """
+    from loracast.report.told import forecast_told
     from loracast.study.steps import forecast_table
 
-    count = forecast_table(
+    told = forecast_table(
         table,
         out,
         adapter=adapter,
         backbone=backbone,
-        window={"context": context, "horizon": horizon, "joint": joint or None},
+        window={"context": context, "horizon": horizon, "joint": joint or None, "min_context_observed": min_observed},
         forecasting={"samples": samples, "seed": seed},
+        clip=clip,
+        keyed=keyed,
         overwrite=overwrite,
+        **({} if quantiles is None else {"quantiles": numbers_in(quantiles)}),
     )
-    print(f"Forecast {count} series. Quantiles: {out}")
+    print("\n".join([*forecast_told(told), f"Quantiles: {out}"]))
 
 
 @app.command()
@@ -183,7 +203,7 @@ def evaluate(
     context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; the adapter's or by the grid.")] = None,
     joint: Joint = False,
-    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 20,
+    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the patient split; adapters bring their own.")] = 0,
     as_json: AsJson = False,
 ) -> None:

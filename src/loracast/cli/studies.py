@@ -150,7 +150,7 @@ def sweep_ranks(
     stride: Annotated[int | None, typer.Option(help="Steps between two windows; the horizon if not given.")] = None,
     joint: Joint = False,
     steps: Annotated[int, typer.Option(help="Most optimizer steps.")] = 500,
-    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 20,
+    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 100,
     split_seed: Annotated[int, typer.Option(help="Seed of the patient split.")] = 0,
     shares: Annotated[str, typer.Option(help="Shares of training, validation and test patients.")] = "0.6,0.2,0.2",
     resume: Resume = False,
@@ -236,7 +236,7 @@ def bench(
     context: Annotated[int, typer.Option(help="Steps seen.")] = 72,
     horizon: Annotated[int, typer.Option(help="Steps forecast.")] = 36,
     windows: Annotated[int, typer.Option(help="Windows that are forecast.")] = 64,
-    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 20,
+    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 100,
     resume: Resume = False,
     compare: Annotated[
         list[Path] | None, typer.Option(help="Measure nothing; lay this file beside others (repeat the option).")

@@ -36,7 +36,7 @@ def bench(
     context: int = 72,
     horizon: int = 36,
     windows: int = 64,
-    samples: int = 20,
+    samples: int = 100,
     out: Path,
     resume: bool = False,
     say: Say = print,

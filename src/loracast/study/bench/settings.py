@@ -37,7 +37,7 @@ class Settings:
     context: int = 72
     horizon: int = 36
     windows: int = 64
-    samples: int = 20
+    samples: int = 100
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
