@@ -64,6 +64,41 @@ def test_over_all_folds_every_patient_is_tested_once_and_validates_once(folds, m
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_the_fold_that_is_named_tests_and_the_next_one_validates():
+    people = names(10)
+    folds = [split_patients(people, SplitSpec(folds=5, fold=fold)) for fold in range(5)]
+    for fold, sides in enumerate(folds):
+        assert set(sides.values()) == set(SIDES)
+        validates = {patient for patient, side in sides.items() if side == "validation"}
+        assert validates == {patient for patient, side in folds[(fold + 1) % 5].items() if side == "test"}
+
+
+SHARED_OUT = {"train": ["p2", "p3", "p4", "p6", "p7"], "validation": ["p5", "p9"], "test": ["p0", "p1", "p8"]}
+FOLDED = {"train": ["p1", "p3", "p4", "p5", "p7", "p8"], "validation": ["p0", "p2"], "test": ["p6", "p9"]}
+
+
+def of_side(sides: dict[str, str], side: str) -> list[str]:
+    return sorted(patient for patient, where in sides.items() if where == side)
+
+
+def test_who_is_on_which_side_is_what_it_always_was():
+    # A side that changed hands would let an adapter be scored on those that it was trained on before.
+    shares = split_patients(names(10), SplitSpec(seed=0, shares=(0.5, 0.2, 0.3)))
+    assert {side: of_side(shares, side) for side in SIDES} == SHARED_OUT
+    folds = split_patients(names(10), SplitSpec(seed=0, folds=5, fold=1))
+    assert {side: of_side(folds, side) for side in SIDES} == FOLDED
+
+
+def test_each_share_goes_to_its_own_side():
+    sides = Counter(split_patients(names(100), SplitSpec(shares=(0.6, 0.3, 0.1))).values())
+    assert sides == {"train": 60, "validation": 30, "test": 10}
+
+
+@pytest.mark.parametrize("spec", [SplitSpec(), SplitSpec(folds=3)])
+def test_three_patients_are_enough_for_three_sides(spec):
+    assert Counter(split_patients(names(3), spec).values()) == {"train": 1, "validation": 1, "test": 1}
+
+
 @pytest.mark.parametrize(("count", "spec"), [(2, SplitSpec()), (0, SplitSpec()), (4, SplitSpec(folds=5))])
 def test_too_few_patients_are_refused(count, spec):
     with pytest.raises(DataError, match=rf"{count} patients cannot be split into {spec.folds or 3} parts"):

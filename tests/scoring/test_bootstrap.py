@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from loracast.scoring import bootstrap
-from loracast.scoring.bootstrap import differences, draws, estimates
+from loracast.scoring.bootstrap import RESAMPLES, differences, draws, estimates
 from loracast.scoring.sums import METRICS, by_signal
 from tests.scoring.arms import arm, patient_sums
 
@@ -21,22 +21,66 @@ def test_a_score_is_the_sum_over_the_count_with_seeds_averaged():
     assert patient_sums([[2, 6], [4, 8]], [1, 4], "rmse").values() == pytest.approx([np.sqrt((8 / 5 + 12 / 5) / 2)])
 
 
-@pytest.mark.parametrize("patients", [200, 40])
+PUBLISHED = {3: (2.436832566093918, 3.0699965735923156), 2: (2.425467693951687, 3.0670385901719706)}
+"""The interval of `random_arm` by its number of seeds, as version 0.2 gave it."""
+
+
+def half_width(found):
+    low, high = found["mae"].ci95
+    return (high - low) / 2
+
+
+@pytest.mark.parametrize("patients", [400, 40])
 def test_the_interval_of_one_seed_is_that_of_the_mean_over_patients(patients):
-    # Equal counts: the standard error of a mean is known.
+    # Equal counts: the standard error of a mean is known. At 90 or 99 % the half-width would be 16 % less or 31 % more.
     values = np.random.default_rng(3).normal(size=patients)
-    (found,) = estimates([patient_sums(values[None] * 7, np.full(patients, 7))], resamples=5000)
-    half = 1.96 * values.std() / np.sqrt(patients)
+    (found,) = estimates([patient_sums(values[None] * 7, np.full(patients, 7))], resamples=20_000)
     assert found["mae"].value == pytest.approx(values.mean())
-    assert found["mae"].ci95 == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 12)
+    assert half_width(found) == pytest.approx(1.96 * values.std() / np.sqrt(patients), rel=0.05)
+    assert np.mean(found["mae"].ci95) == pytest.approx(values.mean(), abs=0.05 * half_width(found))
 
 
-def test_the_spread_of_the_draws_is_that_of_seeds_and_of_patients_together():
+@pytest.mark.parametrize("seeds", [12, 30])
+def test_the_interval_of_many_seeds_is_that_of_the_mean_over_seeds(seeds):
+    # Patients who are all alike leave the chance in training alone, with the variance that is unbiased.
+    shifts = np.random.default_rng(7).normal(size=seeds)
+    (found,) = estimates([patient_sums(np.repeat(shifts[:, None], 5, axis=1), np.ones(5))], resamples=20_000)
+    assert half_width(found) == pytest.approx(1.96 * shifts.std(ddof=1) / np.sqrt(seeds), rel=0.05)
+
+
+def test_the_interval_of_a_difference_is_that_of_the_mean_of_the_paired_differences():
+    ours, gain = np.random.default_rng(8).normal(3, 1, 300), np.random.default_rng(9).normal(0.1, 0.5, 300)
+    one, other = (patient_sums(values[None], np.ones(300)) for values in (ours, ours - gain))
+    (found,) = differences([one], other, resamples=20_000)
+    assert found.value == pytest.approx(gain.mean())
+    low, high = found.ci95
+    assert (high - low) / 2 == pytest.approx(1.96 * gain.std() / np.sqrt(300), rel=0.05)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6])
+def test_the_spread_of_the_draws_is_that_of_seeds_and_of_patients_together(seeds):
     # Seeds shift everybody: the variance of their mean joins that of the patients, unbiased however few there are.
     rng = np.random.default_rng(4)
-    shifts, levels = rng.normal(size=3), rng.normal(size=300)
+    shifts, levels = rng.normal(size=seeds), rng.normal(size=300)
     (found,) = draws([patient_sums((shifts[:, None] + levels) * 3, np.full(300, 3))], resamples=8000)
-    assert found.std() == pytest.approx(np.sqrt(shifts.var(ddof=1) / 3 + levels.var() / 300), rel=0.05)
+    assert found.std() == pytest.approx(np.sqrt(shifts.var(ddof=1) / seeds + levels.var() / 300), rel=0.05)
+
+
+def test_the_intervals_that_were_published_come_out_again():
+    # The streams of random numbers are part of a result: whoever repeats it with its seed must see its numbers.
+    one, two = random_arm(seeds=3), random_arm(seeds=2)
+    assert estimates([one])[0]["mae"].ci95 == pytest.approx(PUBLISHED[3], rel=1e-9)
+    assert estimates([two])[0]["mae"].ci95 == pytest.approx(PUBLISHED[2], rel=1e-9)
+
+
+def test_seed_and_number_of_draws_are_those_that_are_asked_for():
+    one, other = random_arm(seeds=3), random_arm(seeds=3, seed=5)
+    usual = {"seed": 0, "resamples": RESAMPLES}
+    assert estimates([one]) == estimates([one], **usual)
+    assert differences([one], other) == differences([one], other, **usual)
+    for changed in ({"seed": 1}, {"resamples": 500}):
+        assert estimates([one]) != estimates([one], **changed)
+        assert differences([one], other) != differences([one], other, **changed)
 
 
 def test_nineteen_of_twenty_intervals_hold_the_truth():
@@ -102,6 +146,14 @@ def test_rounding_alone_is_no_difference():
     one = random_arm(seeds=5)
     order = patient_sums(one.sums[0] * (1 + 3e-16), one.counts[0])
     assert differences([order], one)[0] == (0.0, (0.0, 0.0))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_difference_is_one_in_whatever_unit(unit):
+    one = random_arm()
+    other = patient_sums(one.sums[0] * unit * (1 + 1e-9), one.counts[0])
+    found = differences([other], patient_sums(one.sums[0] * unit, one.counts[0]))[0]
+    assert 0 < found.ci95[0] < found.value < found.ci95[1]
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not():

@@ -111,6 +111,30 @@ def test_a_planted_fault_is_found_and_no_other(code, changes, finding):
     assert {check.outcome for check in others} == {"passed"}
 
 
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("C02", {"scores": scores(patients=20)}),
+        ("C05", {"scores": scores(coverage=0.7)}),
+        ("C05", {"scores": scores(coverage=0.9)}),
+        ("C06", {"seeds": [0, 1]}),
+    ],
+)
+def test_what_stands_on_the_limit_is_within_it(code, changes):
+    assert outcome(code, summary(**changes)).outcome == "passed"
+
+
+def test_every_seed_that_kept_its_start_is_counted():
+    assert outcome("C04", summary(best_step=[0, 50, 0, 0])).findings == (Finding(arm="nano lora r=2", value=3, of=4),)
+
+
+def test_two_sides_are_enough_to_share_a_patient():
+    assert outcome("C01", summary(), {"train": {"a"}}).outcome == "not applicable"
+    assert outcome("C01", summary(), {"train": {"a"}, "test": {"b"}}).outcome == "passed"
+    found = outcome("C01", summary(), {"train": {"a"}, "test": {"a"}})
+    assert found.findings == (Finding(value=1, reference="train and test"),)
+
+
 def test_a_shared_patient_is_counted_but_not_named():
     found = outcome("C01", summary(), {**SPLITS, "test": {"patient-b", "b"}, "train": {"patient-b", "b", "a"}})
     assert found.findings == (Finding(value=2, reference="train and test"),)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from loracast.errors import ConfigError, DataError
-from loracast.scoring.compare import compare, compare_to_best, summarise
+from loracast.scoring.bootstrap import RESAMPLES
+from loracast.scoring.compare import FEWEST_PATIENTS, compare, compare_to_best, summarise, verdict_of
 from loracast.scoring.facts import Excluded
 from loracast.scoring.sums import METRICS, Sums, score_cells
 from loracast.types import LEVELS
@@ -123,6 +124,51 @@ def test_a_handful_of_patients_never_makes_a_verdict(patients):
     assert (found.verdict, found.patients) == ("no difference shown", patients)
     assert found.mae_difference == pytest.approx(-0.5)
     assert (found.ci95 is None) == (patients == 1)
+
+
+def test_six_patients_who_agree_make_a_verdict():
+    # Two-sided sign test: 2 / 2^6 = 3 % for six who agree, 6 % for five.
+    assert FEWEST_PATIENTS == 6
+    found = compare([arm(patients=6)], [arm(shift=0.5, patients=6)], reference_name="other")["heart_rate"]
+    assert (found.verdict, found.patients) == ("better", 6)
+
+
+@pytest.mark.parametrize(
+    ("ci95", "verdict"),
+    [
+        ((-2.0, -1e-9), "better"),
+        ((-2.0, 0.0), "no difference shown"),
+        ((0.0, 2.0), "no difference shown"),
+        ((1e-9, 2.0), "worse"),
+        ((-1.0, 1.0), "no difference shown"),
+        (None, "no difference shown"),
+    ],
+)
+def test_an_interval_that_touches_zero_shows_nothing(ci95, verdict):
+    assert verdict_of(ci95, 20) == verdict
+
+
+def test_seed_and_number_of_draws_are_those_that_are_asked_for():
+    one, other = [arm()], [arm(noise_seed=2)]
+
+    def found(**asked):
+        to_best = compare_to_best(one, {"other": other}, **asked)
+        assert compare(one, other, reference_name="other", **asked) == to_best
+        return summarise(one, **asked), to_best
+
+    usual = found()
+    assert usual == found(seed=0, resamples=RESAMPLES)
+    for asked in ({"seed": 1}, {"resamples": 500}):
+        assert [a != b for a, b in zip(usual, found(**asked), strict=True)] == [True, True]
+
+
+def test_the_best_reference_is_the_one_with_the_lowest_error_whatever_its_place():
+    floor = {"best": [arm(shift=1.0)], "middle": [arm(shift=2.0)], "worst": [arm(shift=3.0)]}
+    for order in (sorted(floor), sorted(floor, reverse=True)):
+        found = compare_to_best([arm()], {name: floor[name] for name in order})
+        assert {entry.reference for entry in found.values()} == {"best"}
+    equals = compare_to_best([arm()], {"second": [arm(shift=1.0)], "first": [arm(shift=1.0)]})
+    assert {entry.reference for entry in equals.values()} == {"second"}, "the first of equals"
 
 
 def test_chance_in_training_is_in_the_interval_of_several_seeds():

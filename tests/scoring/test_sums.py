@@ -85,7 +85,9 @@ def test_an_arm_is_an_array_of_seeds_and_patients_a_signal():
         by_step = cells.groupby("step")[["sum_mae", "n_mae"]].sum().iloc[1:]
         np.testing.assert_allclose(sums.step_sums[0, 1] / sums.step_counts[0], by_step["sum_mae"] / by_step["n_mae"])
         assert sums.windows == cells["windows"].sum()
-        np.testing.assert_array_equal(sums.seed(1).values(), by_signal([runs[1]])[name].values())
+        one, alone = sums.seed(1), by_signal([runs[1]])[name]
+        np.testing.assert_array_equal(one.values(), alone.values())
+        np.testing.assert_array_equal(one.by_step(), alone.by_step())
 
 
 def test_all_signals_together_pool_what_is_free_of_units():
@@ -102,6 +104,29 @@ def test_a_patient_without_an_observed_target_is_not_counted_as_scored():
     found = by_signal([sums])["heart_rate"]
     np.testing.assert_array_equal(found.patients, [0, 1])
     assert found.windows == 4
+
+
+def test_a_patient_with_a_single_observed_target_is_scored():
+    truth = np.full((2, H), NAN)
+    truth[0, 0] = 80.0
+    sums = sums_of(truth, forecast_of(np.full((2, H), 81.0)), np.ones((2, C)), np.arange(2), np.zeros(2, int))
+    found = by_signal([sums])["heart_rate"]
+    np.testing.assert_array_equal(found.patients, [0])
+    assert found.values()[0] == 1.0
+
+
+@pytest.mark.parametrize(("shift", "alike"), [(1e-8, True), (5e-6, False)])
+def test_targets_are_the_same_up_to_the_rounding_of_float32(shift, alike):
+    truth, context, patient, signal = cohort()
+    one, other = (
+        sums_of(values, forecast_of(np.full(truth.shape, 80.0)), context, patient, signal)
+        for values in (truth, truth * (1 + shift))
+    )
+    if alike:
+        by_signal([one, other])
+    else:
+        with pytest.raises(DataError, match="did not score the same windows"):
+            by_signal([one, other])
 
 
 @pytest.mark.parametrize("other", [{"windows": 119}, {"seed": 3}, {"patients": 14}])
