@@ -4,6 +4,7 @@ import re
 import runpy
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -115,17 +116,35 @@ def test_dora_trains_the_lengths_of_the_rows_beside_what_lora_does(tiny):
     torch.testing.assert_close(first.detach(), weight(tiny).norm(dim=1))
 
 
-def test_pissa_starts_from_the_largest_singular_vectors(tiny):
+def test_dora_turns_the_rows_as_lora_does_and_sets_their_lengths_apart(tiny):
+    lora, dora = (moved(attached(tiny, kind())) for kind in (LoRA, DoRA))
+    turned = weight(tiny) + update(lora)
+    lengths = query(dora).lora_magnitude_vector["default"].weight.detach()
+    assert not torch.allclose(lengths, turned.norm(dim=1)), "they are trained by themselves"
+    plain = torch.randn(3, 16)
+    expected = plain @ (lengths[:, None] * turned / turned.norm(dim=1, keepdim=True)).T
+    dora.network.net.eval()
+    torch.testing.assert_close(query(dora)(plain), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pissa_starts_from_the_largest_singular_vectors_and_freezes_the_rest(tiny):
     u, s, v = torch.linalg.svd(weight(tiny))
     largest = u[:, :2] @ torch.diag(s[:2]) @ v[:2]
-    torch.testing.assert_close(update(attached(tiny, PiSSA(rank=2))), largest, rtol=1e-3, atol=1e-5)
-    assert not update(attached(tiny, LoRA(rank=2))).any()
+    found = attached(tiny, PiSSA(rank=2))
+    torch.testing.assert_close(update(found), largest, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(query(found).base_layer.weight.detach(), weight(tiny) - largest, rtol=1e-3, atol=1e-5)
+    lora = attached(tiny, LoRA(rank=2))
+    assert not update(lora).any()
+    assert torch.equal(query(lora).base_layer.weight.detach(), weight(tiny))
 
 
 def test_adalora_starts_with_more_ranks_than_it_keeps_and_is_checked_by_those(tiny):
     found = attached(tiny, AdaLoRA(rank=10))
     assert len(next(p for name, p in found.trainable.items() if "lora_E" in name)) == 15
     assert found.schedule is not None
+    assert attached(tiny, LoRA()).schedule is None
+    config = found.peft.peft_config["default"]
+    assert (config.init_r, config.target_r, config.lora_alpha) == (15, 10, 16)
     with pytest.raises(ConfigError, match="Rank 18 given; the tuned matrices of tiny-t5 have rank 16 at most"):
         attached(tiny, AdaLoRA(rank=12))
 
@@ -136,6 +155,8 @@ def test_vera_trains_two_vectors_a_matrix_between_factors_that_all_share(tiny):
     assert found.trainable_parameters == 24 * (8 + 16)
     factors = {id(m.vera_A["default"]) for m in found.network.net.modules() if hasattr(m, "vera_A")}
     assert len(factors) == 1
+    again = query(attached(tiny, VeRA(rank=8))).vera_A["default"]
+    assert torch.equal(query(found).vera_A["default"], again), "drawn alike each time: they are not saved"
 
 
 def test_fourierft_trains_that_many_frequencies_of_the_update(tiny):
@@ -166,6 +187,18 @@ def test_oft_rotates_so_that_lengths_are_kept(tiny):
     assert (rotation - torch.eye(16)).abs().max() > 0.01
     blocks = torch.block_diag(*[torch.ones(4, 4)] * 4)
     assert not (rotation * (1 - blocks)).any()
+
+
+def test_no_method_is_another_under_a_new_name(bolt):
+    """The same noise on what each trains leads each elsewhere: a relative that became plain LoRA would be caught."""
+    kinds = [kind for kind in methods().values() if "pretrained" in kind.kinds and kind.trains]
+    losses = {}
+    for kind in kinds:
+        found = moved(attached(bolt, kind()), by=0.05)
+        found.network.net.eval()
+        losses[kind.name] = window_losses(found.network)
+    for one, other in combinations(losses, 2):
+        assert not torch.allclose(losses[one], losses[other], rtol=1e-4), (one, other)
 
 
 def test_full_trains_every_number(tiny):
@@ -211,6 +244,38 @@ def test_a_method_that_finds_nothing_to_train_is_refused_and_a_check_leaves_the_
     assert isinstance(backbone.sites, Sites)
     with pytest.raises(TrainingError, match=r"'lora' cannot tune attention of tiny-t5"):
         attach(backbone, LoRA())
+
+
+class Idle(Method):
+    """A method that leaves nothing to train."""
+
+    name = "idle"
+    summary = "nothing"
+
+    def prepare(self, model: Any) -> None:
+        """Freeze every number."""
+        model.net.requires_grad_(False)
+
+
+def test_a_method_that_leaves_nothing_to_train_is_refused(tiny):
+    refused = r"'idle' matches no weight of tiny-t5: it would silently be zero-shot. Choose another method: zero-shot,"
+    with pytest.raises(TrainingError, match=refused):
+        attached(tiny, Idle())
+    with pytest.raises(TrainingError, match=refused):
+        check_attached(load_backbone(str(tiny)), Idle())
+
+
+@pytest.mark.parametrize(("kind", "largest"), [(LoRA, {"rank": 16}), (OFT, {"block_size": 16})])
+def test_the_largest_size_that_fits_a_matrix_is_taken(tiny, kind, largest):
+    assert attached(tiny, kind(**largest)).trainable
+    with pytest.raises(ConfigError, match="given; the tuned matrices of tiny-t5"):
+        attached(tiny, kind(**{name: size + 1 for name, size in largest.items()}))
+
+
+def test_as_many_frequencies_as_a_matrix_has_numbers_are_taken(tiny):
+    assert attached(tiny, FourierFT(frequencies=16 * 16)).trainable
+    with pytest.raises(ConfigError, match="257 frequencies given; the tuned matrices of tiny-t5 have 256 at most"):
+        attached(tiny, FourierFT(frequencies=16 * 16 + 1))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ def test_a_tuner_passes_the_gate_where_the_page_says_so(folders, family, name):
             attach(backbone, method)
         assert base_digest(backbone) == before
         return
-    assert attach(backbone, method).trainable_parameters > 0
+    found = attach(backbone, method)
+    assert found.trainable_parameters > 0
+    assert found.peft.peft_config["default"].peft_type.lower() == name, "the tuner is the one that was named"
 
 
 @pytest.mark.parametrize("name", ["hra", "waveft"])
