@@ -136,7 +136,7 @@ def test_what_is_no_toml_or_no_file_is_refused(tmp_path, written):
     with pytest.raises(ConfigError, match=r"plain\.toml is not valid TOML"):
         read_experiment(written("name = "))
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
-    with pytest.raises(ConfigError, match=r"latin\.toml is not valid TOML"):
+    with pytest.raises(ConfigError, match=r"latin\.toml is not UTF-8"):
         read_experiment(tmp_path / "latin.toml")
     with pytest.raises(ConfigError, match="No experiment file"):
         read_experiment(tmp_path / "none.toml")

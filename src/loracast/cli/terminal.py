@@ -142,13 +142,22 @@ def run_command(command: Callable[..., Any], arguments: Sequence[str] | None) ->
         if reason is not None:
             _fail(f"Error: {reason}", 2)
         _close_bars()
-        traceback.print_exc()
+        _print_places(error)
         _fail("This is a mistake of loracast, not yours. Please report it with the lines above.", 1)
 
 
 def _end(*_: Any) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is cleared away now is cleared away whole
     sys.exit(ENDED)
+
+
+def _print_places(error: BaseException) -> None:
+    """Print what was raised and where, as a traceback has it; not its words, which may quote a row or an id."""
+    for one in reversed(list(_chain(error))):
+        sys.stderr.write("".join(traceback.format_tb(one.__traceback__)))
+        told = "its words are left out: they may quote data; LORACAST_TRACEBACK=1 shows them"
+        words = str(one) if os.environ.get("LORACAST_TRACEBACK") else f"({told})"
+        sys.stderr.write(f"{type(one).__module__}.{type(one).__qualname__}: {words}\n\n")
 
 
 def _callers_reason(error: Exception) -> str | None:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loracast.files import write_json
+from loracast.errors import DataError
+from loracast.files import read_json, write_json
 
 COUNTS = ("patients", "stays", "rows")
 
@@ -139,6 +140,15 @@ def counted(number: int, noun: str) -> str:
 def attrition_path(out: Path) -> Path:
     """Where the attrition of the long table `out` is kept: `<stem>.attrition.json` beside it."""
     return out.with_name(f"{out.stem}.attrition.json")
+
+
+def steps_of(file: Path) -> list[dict[str, Any]]:
+    """The steps of an attrition that was written; raises DataError where it holds none."""
+    content = read_json(file)
+    steps = content.get("steps") if isinstance(content, dict) else None
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise DataError(f"{file} lists no steps, so it is no attrition. Read the data again, or move it away.")
+    return steps
 
 
 def write_attrition(attrition: Attrition, out: Path, *, overwrite: bool = False) -> None:

@@ -261,13 +261,29 @@ def open_windows(folder: Path) -> Windows:
     """Open a store that `cut_windows` wrote; raises DataError where there is none."""
     if not (folder / "windows.json").is_file():
         raise DataError(f"No windows in {folder}: windows.json is missing. Cut them again from the long table.")
-    meta = read_json(folder / "windows.json")
-    if meta.get("columns") != list(COLUMNS):
+    windows = Windows(folder, read_json(folder / "windows.json"))
+    if isinstance(windows.meta, dict) and windows.meta.get("columns") != list(COLUMNS):
         raise DataError(
             f"The windows in {folder} were cut by another version of loracast, which kept other facts of them. Give "
             "another --out, or remove that folder and cut them again."
         )
-    return Windows(folder, meta)
+    try:
+        whole = all(_is_whole(windows.side(side)) for side in SIDES)
+    except (AttributeError, LookupError, OSError, OverflowError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise DataError(f"The windows in {folder} are damaged. Remove that folder and cut them again (--resume).")
+    return windows
+
+
+def _is_whole(windows: WindowSet) -> bool:
+    """Whether every window lies within the values that are there, and is of a signal that is named."""
+    start, patient, signal = (np.asarray(windows.index[:, column]) for column in range(3))
+    lengths = (windows.context, windows.horizon, windows.season, windows.step_seconds)
+    if not all(type(length) is int and length > 0 for length in lengths):
+        return False
+    inside = (start >= 0) & (start <= len(windows.values) - windows.context - windows.horizon)
+    return bool((inside & (patient >= 0) & (signal >= 0) & (signal < len(windows.signals))).all())
 
 
 def _starts(

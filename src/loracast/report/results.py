@@ -114,9 +114,9 @@ def _run(folder: Path) -> Run:
 
 def _examples(file: Path) -> tuple[Example, ...]:
     try:
-        return _EXAMPLES.validate_python(read_json(file))
-    except (ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0]
+        return _EXAMPLES.validate_python(read_json(file, ConfigError))
+    except ValidationError as error:
+        first = str(error).splitlines()[0]  # a count of mistakes; what follows quotes values of a patient
         raise ConfigError(f"{str(file)!r} holds no example forecasts ({first}). Run the experiment again.") from error
 
 

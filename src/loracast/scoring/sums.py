@@ -16,9 +16,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
+from pandas.api.types import is_float_dtype, is_integer_dtype
 
 from loracast.errors import ConfigError, DataError
-from loracast.files import written
+from loracast.files import regular, written
 from loracast.scoring import metrics
 from loracast.types import Forecast
 
@@ -224,22 +225,37 @@ class Sums:
         """Write the sums, whole or not at all."""
         table = pa.Table.from_pandas(self.cells, preserve_index=False)
         with written(path, overwrite=True) as temporary:
-            pq.write_table(table.replace_schema_metadata(None), temporary)
+            pq.write_table(table.replace_schema_metadata(None), temporary, write_page_checksum=True)
 
     @classmethod
     def from_parquet(cls, path: Path) -> "Sums":
         """Read what `to_parquet` wrote; raises DataError if the file cannot be read or holds something else."""
+        where = f"{path.parent.name}/{path.name}"
         try:
-            cells = pq.read_table(path).to_pandas()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(
-                f"{path.parent.name}/{path.name} cannot be read as Parquet ({error}). Score the run again."
-            ) from error
+            cells = pq.ParquetFile(regular(path), page_checksum_verification=True).read().to_pandas()
+        except (pa.ArrowException, OSError, KeyError, OverflowError, ValueError) as error:
+            why = type(error).__name__
+            raise DataError(f"{where} cannot be read as Parquet ({why}). Score the run again.") from error
         if not set(WORST) & set(cells.columns):  # written before 0.3
             cells = cells.assign(**dict.fromkeys(WORST, np.nan))
         sums = cls()
+        _refuse_damage(where, cells)
         sums.add(cells)
         return sums
+
+
+def _refuse_damage(where: str, cells: pd.DataFrame) -> None:
+    """Raise DataError where the columns are not the types and ranges that sums and counts have."""
+    if list(cells.columns) != COLUMNS:
+        return  # `add` says which
+    counts = ["patient", "step", "windows", *(name for name in COLUMNS if name.startswith("n_"))]
+    whole = all(is_integer_dtype(cells[name]) and (cells[name] >= 0).all() for name in counts)
+    numbers = [name for name in COLUMNS if name.startswith("sum_") or name == "targets"]
+    finite = all(is_float_dtype(cells[name]) and np.isfinite(cells[name]).all() for name in numbers)
+    texts = all(isinstance(text, str) for name in ("signal", *FACTS) for text in cells[name].unique())
+    worst = all(is_float_dtype(cells[name]) for name in WORST)
+    if not (whole and finite and texts and worst):
+        raise DataError(f"{where} holds other things than sums and counts: it was damaged. Score the run again.")
 
 
 @dataclass(frozen=True)

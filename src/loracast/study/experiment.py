@@ -1,6 +1,5 @@
 """What an experiment asks for: data × arms × seeds on the same windows; and its TOML."""
 
-import tomllib
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 
 from loracast.data.readers import AnyReader, readers
 from loracast.errors import ConfigError
-from loracast.files import digest
+from loracast.files import digest, read_toml
 from loracast.models.naive import FLOOR
 from loracast.models.registry import kind_of, models
 from loracast.spec import ForecastSpec, Frozen, Seed, SplitSpec, TrainSpec, WindowSpec, parse
@@ -97,10 +96,7 @@ def read_experiment(path: Path, *, data: Path | None = None, backbones: str | No
     """
     if not path.is_file():
         raise ConfigError(f"No experiment file {path}. Give a .toml, e.g. experiments/mimic3-demo.toml.")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not valid TOML: {error}.") from error
+    content = read_toml(path)
     if isinstance(content.get("data"), dict):
         _place_data(content["data"], path.parent, data)
     _expand(content, path.name, backbones)

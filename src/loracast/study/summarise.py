@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from loracast.data.attrition import attrition_path
+from loracast.data.attrition import attrition_path, steps_of
 from loracast.data.schema import signal_named
 from loracast.data.twins import count_twins
 from loracast.data.windows import Windows, WindowSet
 from loracast.errors import ConfigError
-from loracast.files import read_json, write_json
+from loracast.files import regular, write_json
 from loracast.models.naive import FLOOR
 from loracast.scoring.checks import run_checks
 from loracast.scoring.compare import compare, compare_to_best, summarise
@@ -85,7 +85,7 @@ def _data_facts(windows: Windows, table: Path) -> DataFacts:
         grid_seconds=meta["step_seconds"],
         signals={name: SignalFacts(label=signal.label, unit=signal.unit) for name, signal in known.items()},
         patients=windows.count_patients(),
-        attrition=read_json(attrition)["steps"] if attrition.is_file() else [],
+        attrition=steps_of(attrition) if attrition.is_file() else [],
     )
 
 
@@ -232,13 +232,29 @@ def _reference(runs: Sequence[Run]) -> Path:
 
 def _write_examples(windows: WindowSet, runs: Sequence[Run]) -> None:
     """Choose a best, a typical and a worst window of each signal by the reference run, and write them for every run."""
-    chosen = choose_examples(windows, np.load(_reference(runs) / QUANTILES, mmap_mode="r"))
+    chosen = choose_examples(windows, quantiles_of(_reference(runs), windows))
     floor = next(run.folder for run in runs if run.name == FLOOR[0])
-    last_value = np.load(floor / QUANTILES, mmap_mode="r")
+    last_value = quantiles_of(floor, windows)
     for run in runs:
-        quantiles = np.load(run.folder / QUANTILES, mmap_mode="r")
+        quantiles = quantiles_of(run.folder, windows)
         examples = [_example(windows, kind, row, quantiles[row], last_value[row]) for kind, row in chosen]
         write_json(run.folder / EXAMPLES, [example.model_dump(mode="json") for example in examples], overwrite=True)
+
+
+def quantiles_of(run: Path, windows: WindowSet) -> np.ndarray:
+    """The forecasts of a run, memory-mapped, of shape (window, horizon, level); raises ConfigError for any other."""
+    file = regular(run / QUANTILES, ConfigError)
+    wanted = (len(windows), windows.horizon, len(LEVELS))
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ArithmeticError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError) as error:
+        raise ConfigError(f"{file} is no array of forecasts ({type(error).__name__}). {_ANEW}") from error
+    if not isinstance(found, np.ndarray) or found.dtype != np.float32 or found.shape != wanted:
+        raise ConfigError(f"{file} holds no forecasts of these {len(windows):,} windows. {_ANEW}")
+    return found
+
+
+_ANEW = "It was damaged, or is of other windows; remove the folder of the run and repeat it with --resume."
 
 
 def choose_examples(windows: WindowSet, quantiles: np.ndarray) -> list[tuple[str, int]]:

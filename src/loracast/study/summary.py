@@ -3,14 +3,13 @@
 Facts only: the words of the report, the terminal and the documentation are made of them in `loracast.report`.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from loracast.errors import ConfigError
-from loracast.files import write_json
+from loracast.files import read_json, write_json
 from loracast.scoring.facts import Checked, Difference, Forecasts, Scores, Validated
 from loracast.spec import Frozen
 from loracast.types import Kind
@@ -281,16 +280,13 @@ Fact = TypeVar("Fact", bound=Frozen)
 
 def read_facts(kind: type[Fact], file: Path) -> Fact:
     """Read a JSON file as `kind`; raises ConfigError where it is missing, no JSON, or says something else."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{str(file)!r} cannot be read as JSON ({error}). Run the experiment again.") from error
+    content = read_json(file, ConfigError)
     if isinstance(content, dict):
         refuse_other_format(file, content, kind)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise ConfigError(
             f"{str(file)!r} is no {kind.__name__} of loracast: {place}: {first['msg']} ({error.error_count()} faults). "

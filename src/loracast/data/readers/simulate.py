@@ -9,6 +9,7 @@ from pydantic import Field
 
 from loracast.data.readers import quiet
 from loracast.data.readers.mimic3 import IcuStays, Mimic3Reader
+from loracast.errors import DataError
 from loracast.files import read_json
 from loracast.spec import Seed
 from loracast.types import Say
@@ -56,7 +57,7 @@ class SimulatedReader(IcuStays):
 
         try:
             mark = read_json(tables / MARK)
-        except (OSError, ValueError):
+        except DataError:
             return False
         made = mark if isinstance(mark, dict) else {}
         return (made.get("patients"), made.get("seed")) == (self.patients, self.seed)

@@ -49,12 +49,7 @@ class Settings:
 def read_bench(file: Path) -> dict[str, Any]:
     """What `bench` wrote; raises ConfigError for anything else."""
     again = "Give files that `loracast bench` wrote."
-    try:
-        content = read_json(file)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read ({error.strerror}). {again}") from error
-    except ValueError as error:
-        raise ConfigError(f"{file} is not JSON ({error}). {again}") from error
+    content = read_json(file, ConfigError)
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT or not {"hardware", "versions", "settings", "rows"} <= set(content):
         raise ConfigError(f"{file} is no bench of format {FORMAT}. {again}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from loracast.data.windows import Windows, open_windows
-from loracast.errors import BudgetError
+from loracast.errors import BudgetError, LoracastError
 from loracast.files import alone
 from loracast.study.engine import Begin, Outcome, Task
 from loracast.study.experiment import ExperimentSpec
@@ -136,6 +136,10 @@ _LONGEST_WAIT = 20.0
 """Seconds that a run waits for another process to let go of its folder: one whose parent was killed ends in one."""
 
 
+_TELLING = (LoracastError, ArithmeticError, AssertionError, MemoryError, OSError, RuntimeError)
+"""Errors whose words quote no data; those of keys, values and of what DuckDB and Arrow read may."""
+
+
 class Workshop:
     """Carries out runs one after the other, keeping windows and the frozen base between them."""
 
@@ -183,12 +187,13 @@ class Workshop:
         except BudgetError:
             return outcome("stopped")
         except Exception as error:
-            told = f"{type(error).__name__}: {error}"
+            # Only our own words are known to quote no patient; of others the kind and the place are told.
+            words = str(error) if isinstance(error, _TELLING) else _place_of(error)
+            told = f"{type(error).__name__}: {words}"
             if run is not None:
+                places = "".join([*traceback.format_tb(error.__traceback__), told])
                 with contextlib.suppress(OSError):  # a full disk, say: the outcome tells it
-                    write_facts(
-                        Failure(error=told, traceback=traceback.format_exc()), run.folder / FAILED, overwrite=True
-                    )
+                    write_facts(Failure(error=told, traceback=places), run.folder / FAILED, overwrite=True)
             return outcome("failed", told)
         return outcome("done")
 
@@ -198,3 +203,9 @@ class Workshop:
             self._opened = spec, open_windows(task.out / "data" / "windows"), runs_of(spec, task.out)
             self._key = (task.spec, task.out)
         return self._opened
+
+
+def _place_of(error: BaseException) -> str:
+    """Where an error was raised: the last file and line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"raised in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "raised nowhere"

@@ -1,12 +1,12 @@
 """A pretraining recipe: every number that makes a nano backbone, read from a TOML in `recipes/`."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loracast.errors import ConfigError
+from loracast.files import read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -151,7 +151,8 @@ def load_recipe(name: str) -> Recipe:
         raise ConfigError(
             f"No pretraining recipe {name!r}. Packaged recipes: {', '.join(known)}; or give a .toml file."
         )
+    content = read_toml(path)
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
         raise ConfigError(f"The recipe {path.name} cannot be read: {error}") from error
