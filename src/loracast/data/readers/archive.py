@@ -53,10 +53,11 @@ class Record:
 
 @dataclass
 class Found:
-    """How many records were read, and how many links or other things that are no files bear the name of one."""
+    """How many records were read, how many links and the like bear the name of one, and how many files bear another."""
 
     files: int = 0
     linked: int = 0
+    others: int = 0
 
 
 def records_of(source: Path, found: Found) -> Iterator[Record]:
@@ -111,6 +112,7 @@ def _file(path: Path) -> Iterator[tuple[str, bytes]]:
 def _zip(path: Path, found: Found) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         entries = [entry for entry in archive.infolist() if _is_record(entry.filename)]
+        found.others += sum(not entry.is_dir() for entry in archive.infolist()) - len(entries)
         if any(entry.flag_bits & 1 for entry in entries):
             raise DataError(f"{path} is encrypted. Unpack it with its password, and give the folder.")
         total = 0
@@ -139,6 +141,7 @@ def _tar(path: Path, found: Found) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
             for member in archive:
                 if not _is_record(member.name):
+                    found.others += not member.isdir()
                     continue
                 content = archive.extractfile(member) if member.isreg() and not member.issparse() else None
                 if content is None:

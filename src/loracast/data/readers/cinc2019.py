@@ -114,6 +114,8 @@ def _load(con: duckdb.DuckDBPyConnection, source: Path, names: Sequence[str], sa
         raise DataError(f"No .psv file in {source}. Give the folder or archive of training_setA or training_setB.")
     if found.linked:
         say(f"{found.linked:,} members named .psv are links or no files at all, and were not read")
+    if found.others:
+        say(f"{found.others:,} members of other names were not read")
     return found
 
 
