@@ -91,10 +91,10 @@ def killed(moment: str, command: list[str], cwd, how=signal.SIGKILL) -> int:
             child.kill()
 
 
-def again(command: list[str]) -> None:
+def again(command: list[str], code: int = 0) -> None:
     with mock.patch.dict(os.environ), pytest.raises(SystemExit) as end:
         main(command)
-    assert not end.value.code
+    assert (end.value.code or 0) == code
 
 
 TABLE = "data table inputs/own.csv --grid 60min --signal glucose --out out.parquet"
@@ -160,16 +160,16 @@ FIRST = {
 
 
 @pytest.mark.parametrize("command", FIRST, ids=lambda command: command.split()[0])
-def test_a_second_process_at_the_same_place_is_refused_and_the_first_ends_well(command, place, tmp_path, capfd):
+def test_a_second_process_at_the_same_place_is_refused_and_the_first_ends_well(
+    command, place, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "inputs").symlink_to(place)
     words = [sys.executable, "-c", PAUSED, *FIRST[command].split(":"), *command.split()]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as first:
         assert first.stdout.readline() == "here\n", first.stderr.read()
-        with mock.patch.dict(os.environ), pytest.raises(SystemExit) as end, pytest.MonkeyPatch.context() as patch:
-            patch.chdir(tmp_path)
-            main(command.split())
-        assert end.value.code == 2
+        again(command.split(), 2)
         assert "Another process is at" in capfd.readouterr().err
         _, said = first.communicate()
     assert first.returncode == 0, said
