@@ -1,6 +1,6 @@
 import json
 
-from loracast.data.attrition import Attrition, attrition_path, write_attrition
+from loracast.data.attrition import Attrition, Note, attrition_path, write_attrition
 
 
 def example():
@@ -35,3 +35,13 @@ def test_the_file_stands_beside_the_table_under_its_name(tmp_path):
     assert attrition_path(out) == tmp_path / "vitals.attrition.json"
     write_attrition(example(), out)
     assert json.loads(attrition_path(out).read_text()) == example().as_json()
+
+
+def test_what_to_notice_and_who_loses_a_signal_stand_below_the_table_and_in_the_file():
+    attrition = Attrition([], [Note("Look here.", "map", 2, 30)])
+    attrition.add("rows given", patients=3, stays=3, rows=9, signals={"map": 9})
+    attrition.add("with a value", patients=3, stays=3, rows=5, signals={"map": 5}, lost={"map": 2})
+    assert attrition.as_text().splitlines()[-2:] == ["2 patients left without map at: with a value", "Note: Look here."]
+    content = attrition.as_json()
+    assert content["notes"] == [{"text": "Look here.", "signal": "map", "patients": 2, "rows": 30}]
+    assert [step["lost"] for step in content["steps"]] == [None, {"map": 2}]

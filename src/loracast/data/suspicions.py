@@ -72,8 +72,8 @@ def disagreeing(con: duckdb.DuckDBPyConnection) -> tuple[int, list[Note]]:
     notes = [
         Note(
             f"{rows / total:.1%} of the measurements of {signal} ({rows:,} of {total:,}, of "
-            f"{counted(patients, 'patient')}) share their time with one that disagrees, and are averaged. If they are "
-            "of different quantities or devices, tell them apart by a signal column, or read one of them.",
+            f"{counted(patients, 'patient')}) share their time with one that disagrees, and are averaged. Where they "
+            "come of different quantities or devices, tell those apart first.",
             signal,
             patients,
             rows,

@@ -359,3 +359,55 @@ def test_what_is_being_done_is_told(tables, tmp_path):
     said = []
     readers.read_data("mimic3", tables(), tmp_path / "out.parquet", signals=("heart_rate",), say=said.append)
     assert any("CHARTEVENTS" in line for line in said)
+
+
+def with_offsets(text):
+    """Tables whose chart times bear an offset as text."""
+    rows = [(100, 211, f"{minute(at)}{text}", "80", 80, "") for at in (30, 90)]
+    return {"CHARTEVENTS": rows}
+
+
+def test_a_chart_time_with_an_offset_is_refused_unless_it_is_said_whose_clock_is_meant(tables, tmp_path):
+    folder = tables(**with_offsets("-05:00"))
+    with pytest.raises(DataError, match=r"2 times in CHARTEVENTS.csv.gz bear a time zone or an offset.*--zone"):
+        read_one(folder, tmp_path)
+    read, attrition = read_one(folder, tmp_path, zone="America/New_York")
+    assert [time for _, time in read] == [minute(60), minute(120)]
+    assert sums_up(attrition)
+
+
+def test_every_time_of_the_tables_is_held_to_the_rule(tables, tmp_path):
+    stay = [(1, 10, 100, f"{ADMITTED}Z", f"{ADMITTED + timedelta(hours=24)}Z")]
+    with pytest.raises(DataError, match=r"1 times in ICUSTAYS.csv.gz bear a time zone"):
+        read_one(tables(ICUSTAYS=stay), tmp_path)
+
+
+def test_a_typed_column_with_a_zone_is_held_to_it_too(tables, tmp_path):
+    folder = tables(**with_offsets(""))
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute(
+            f"COPY (SELECT * REPLACE (charttime::TIMESTAMPTZ AS charttime) FROM '{folder}/CHARTEVENTS.csv.gz') "
+            f"TO '{folder}/CHARTEVENTS.parquet'"
+        )
+    (folder / "CHARTEVENTS.csv.gz").unlink()
+    with pytest.raises(DataError, match=r"2 times in CHARTEVENTS.parquet bear a time zone"):
+        read_one(folder, tmp_path)
+    read, _ = read_one(folder, tmp_path, zone="UTC")
+    assert [time for _, time in read] == [minute(60), minute(120)]
+
+
+def test_two_values_at_one_minute_are_averaged_and_counted_as_what_they_are(tables, tmp_path):
+    rows = [*heart_rates([(5, 80), (65, 81), (65, 81)]), (100, 220045, minute(5), "180", 180, "")]
+    read, attrition = read_one(tables(CHARTEVENTS=rows), tmp_path)
+    assert list(read.values()) == [130, 81]
+    assert dropped_at(attrition, "repeats")["dropped_rows"] == 1
+    assert dropped_at(attrition, "disagree")["dropped_rows"] == 1
+    assert "50.0% of the measurements of heart_rate" in attrition["notes"][0]["text"]
+
+
+def test_a_patient_who_loses_a_whole_signal_is_counted_where_it_happens(tables, tmp_path):
+    rows = [*heart_rates([(5, 80)]), (100, 442, minute(5), "120/80", "", ""), (100, 52, minute(5), "0", 0, "")]
+    _, attrition = read_one(tables(CHARTEVENTS=rows), tmp_path, signals=("heart_rate", "sbp", "map"))
+    assert dropped_at(attrition, "numeric value")["lost"] == {"sbp": 1}
+    assert dropped_at(attrition, "plausible")["lost"] == {"map": 1}

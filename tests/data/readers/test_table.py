@@ -235,9 +235,19 @@ def test_a_signal_that_a_finished_table_does_not_have_is_refused(vitals, tmp_pat
 def test_with_a_grid_a_table_of_ones_own_is_read_once_into_the_folder(tmp_path):
     measured(("p", 15, 100), ("p", 31, 110)).to_csv(tmp_path / "own.csv", index=False)
     content = {"source": "table", "path": tmp_path / "own.csv", "grid": "15min", **COLUMNS}
-    found = reader_of(content).open(tmp_path / "data")
+    told = []
+    found = reader_of({**content, "unit": "mg/dL", "zone": "UTC"}).open(tmp_path / "data", told.append)
     assert found.path == tmp_path / "data" / "vitals.parquet"
+    assert not any("Note" in line for line in told)
     assert (found.step_seconds, found.signals) == (900, ("glucose",))
+
+
+def test_what_to_notice_is_said_where_an_experiment_reads_its_data(tmp_path):
+    measured(("p", 15, 5.0), ("p", 31, 6.0)).to_csv(tmp_path / "own.csv", index=False)
+    told = []
+    content = {"source": "table", "path": tmp_path / "own.csv", "grid": "15min", **COLUMNS, "unit": "mmol/L"}
+    reader_of(content).open(tmp_path / "data", told.append)
+    assert "Note: 2 measurements of glucose, of 1 patient, converted from mmol/L to mg/dL." in told
 
 
 def test_what_would_change_nothing_about_a_finished_table_is_refused(vitals, tmp_path):

@@ -191,7 +191,7 @@ def _select(
         attrition.notes.append(
             Note(
                 f"{before / hours:.0%} of the hours of these patients ({before:,} of {hours:,}) lie before their first "
-                "SepsisLabel of 1: these are patients who became septic, and most of their hours are not of sepsis.",
+                "SepsisLabel of 1: these are patients who became septic, not hours of sepsis.",
                 patients=attrition.steps[-1].patients,
             )
         )
