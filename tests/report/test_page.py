@@ -236,6 +236,15 @@ def test_runs_that_the_summary_does_not_know_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_what_a_reader_had_noticed_stands_beside_what_was_dropped(tmp_path: Path) -> None:
+    summary = summary_of()
+    note = {"text": "temperature of 1 of 3 patients looks like °F.", "signal": "temperature", "patients": 1, "rows": 5}
+    data = summary.data.model_copy(update={"notes": [note]})
+    assert note["text"] in reported(tmp_path, summary.model_copy(update={"data": data})).text
+    assert summary.data.notes is None  # as in results of earlier versions
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_an_arm_is_not_compared_with_itself(tmp_path: Path) -> None:
     name = "chronos-t5-nano zero-shot"
     page = reported(tmp_path, changed(summary_of(), name, vs_zero_shot={"map": difference(0.0, 0.0, name)}))

@@ -142,13 +142,14 @@ def attrition_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.attrition.json")
 
 
-def steps_of(file: Path) -> list[dict[str, Any]]:
-    """The steps of an attrition that was written; raises DataError where it holds none."""
+def read_attrition(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The `steps` of an attrition that was written, and its `notes` where it has some; raises DataError without steps."""
     content = read_json(file)
-    steps = content.get("steps") if isinstance(content, dict) else None
-    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+    found = {key: content[key] for key in ("steps", "notes") if key in content} if isinstance(content, dict) else {}
+    rows = [row for part in found.values() for row in (part if isinstance(part, list) else [part])]
+    if "steps" not in found or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{file} lists no steps, so it is no attrition. Read the data again, or move it away.")
-    return steps
+    return found
 
 
 def write_attrition(attrition: Attrition, out: Path, *, overwrite: bool = False) -> None:

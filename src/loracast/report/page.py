@@ -130,6 +130,7 @@ def page_facts(results: Results, vectors: dict[str, tuple[Drawing, str]], files:
         "many": len(summary.arms) > MANY,
         "flow": flow,
         "attrition": tables.attrition_table(summary),
+        "notes": summary.data.notes or [],
         "checks": told_of(summary),
         "checks_told": _tally(summary),
         "steps_told": told.strip().replace("are drawn", "are shown"),

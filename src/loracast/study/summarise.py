@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from loracast.data.attrition import attrition_path, steps_of
+from loracast.data.attrition import attrition_path, read_attrition
 from loracast.data.schema import signal_named
 from loracast.data.twins import count_twins
 from loracast.data.windows import Windows, WindowSet
@@ -77,6 +77,7 @@ def _data_facts(windows: Windows, table: Path) -> DataFacts:
     """What the window store knows of the data; attrition is read from beside the table, if there."""
     meta, attrition = windows.meta, attrition_path(table)
     known = {name: signal_named(name, meta["units"]) for name in meta["signals"]}
+    read = read_attrition(attrition) if attrition.is_file() else {}
     return DataFacts(
         source=meta["source"],
         simulated=meta["simulated"],
@@ -85,7 +86,8 @@ def _data_facts(windows: Windows, table: Path) -> DataFacts:
         grid_seconds=meta["step_seconds"],
         signals={name: SignalFacts(label=signal.label, unit=signal.unit) for name, signal in known.items()},
         patients=windows.count_patients(),
-        attrition=steps_of(attrition) if attrition.is_file() else [],
+        attrition=read.get("steps", []),
+        notes=read.get("notes"),
     )
 
 

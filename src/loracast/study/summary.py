@@ -46,6 +46,8 @@ class DataFacts(Frozen):
     patients: Sides
     attrition: list[dict[str, Any]]
     """Steps from the source to the long table, as `data.attrition.Step.as_json` has them."""
+    notes: list[dict[str, Any]] | None = None
+    """What a reader had noticed, as `data.attrition.Note` has it; None where that is not known."""
 
 
 class WindowFacts(Frozen):

@@ -86,7 +86,7 @@ def test_only_septic_patients_are_kept_where_asked(tmp_path):
     assert attrition["steps"][3]["dropped_patients"] == 2
     (note,) = attrition["notes"]
     assert note["patients"] == 1
-    assert "30% of the hours of these patients (6 of 20) lie before their first SepsisLabel of 1" in note["text"]
+    assert "30% of the hours of these patients (6 of 20) bear a SepsisLabel of 0" in note["text"]
 
 
 def test_nobody_left_is_refused_with_the_table_that_shows_why(tmp_path):

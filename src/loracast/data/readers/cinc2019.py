@@ -190,8 +190,8 @@ def _select(
         hours, before = one(con, "SELECT count(*), count(*) FILTER (NOT septic) FROM hours")
         attrition.notes.append(
             Note(
-                f"{before / hours:.0%} of the hours of these patients ({before:,} of {hours:,}) lie before their first "
-                "SepsisLabel of 1: these are patients who became septic, not hours of sepsis.",
+                f"{before / hours:.0%} of the hours of these patients ({before:,} of {hours:,}) bear a "
+                "SepsisLabel of 0: these are patients who became septic, not hours of sepsis.",
                 patients=attrition.steps[-1].patients,
             )
         )
