@@ -126,6 +126,15 @@ def test_units_that_convert_into_none_are_listed_with_counts_but_not_what_may_be
     assert "MRN" not in str(refused.value)
     with pytest.raises(ConfigError, match="'who' is given for the unit and the patient"):
         put(frame, tmp_path, unit_column="who")
+    with pytest.raises(ConfigError, match="'who' is given for the signal and the patient"):
+        put(frame, tmp_path, signal="who")
+
+
+def test_of_many_signals_a_few_are_listed(tmp_path):
+    frame = frame_of([1.0] * 15, what=[f"s{i:02d}" for i in range(15)])
+    with pytest.raises(DataError, match=r"for 15 signals .*s09 and 5 more") as refused:
+        put(frame, tmp_path, signal="what", unit="1")
+    assert "s10" not in str(refused.value)
 
 
 def test_a_csv_file_is_read_as_it_is_told_to_be_written(tmp_path):
@@ -145,6 +154,7 @@ def test_a_point_beside_a_decimal_comma_is_not_taken_for_one(tmp_path):
     ("text", "options", "error", "message"),
     [
         ("who;at;x\np;2024-03-01;80\n", {}, DataError, "cut by another delimiter: give --delimiter ';'"),
+        ("who,at,x\np,2024-03-01,80\nä,2024-03-01,80\n", {}, DataError, "--encoding latin-1"),
         ("who,at,x\np,2024-03-01,80\n", {"csv_form": {"delimiter": ";;"}}, ConfigError, "Give one character"),
         ("who,at,x\np,2024-03-01,80\n", {"csv_form": {"encoding": "utf-9"}}, ConfigError, "one of utf-8, latin-1"),
         ("who,at,x\np,2024-03-01,80\n", {"decimal": "'"}, ConfigError, "Give . or ,"),
@@ -152,4 +162,4 @@ def test_a_point_beside_a_decimal_comma_is_not_taken_for_one(tmp_path):
 )
 def test_what_a_csv_file_is_not_is_refused_with_what_would_help(tmp_path, text, options, error, message):
     with pytest.raises(error, match=message):
-        put(written(tmp_path, text), tmp_path, **options)
+        put(written(tmp_path, text, encoding="latin-1"), tmp_path, **options)

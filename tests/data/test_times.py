@@ -12,6 +12,7 @@ import pytest
 
 from loracast.data.readers.table import write_table
 from loracast.data.times import FIRST_YEAR, LAST_YEAR
+from loracast.data.workspace import workspace
 from loracast.errors import ConfigError, DataError
 from tests.data.conftest import cells, sums_up
 
@@ -118,6 +119,12 @@ def test_times_without_a_zone_are_the_clock_on_the_wall_wherever_the_machine_is(
     assert list(found) == list(naive.to_pydatetime())
     assert put(frame_of(naive.astype(str)), tmp_path)[0] == found
     assert attrition.notes == []
+
+
+def test_the_database_of_a_reader_is_in_no_time_zone_of_the_machine(tmp_path, machine):
+    with workspace(tmp_path / "own.parquet") as con:
+        found = con.execute("SELECT CAST(TIMESTAMPTZ '2024-07-01 12:00:00+02' AS VARCHAR)").fetchall()
+    assert found == [("2024-07-01 10:00:00+00",)]
 
 
 def test_each_stay_goes_by_the_clock_of_its_first_measurement(tmp_path):

@@ -52,9 +52,11 @@ def refuse_columns(columns: Columns, found: Mapping[str, str]) -> None:
     missing = [f"{name!r} ({role})" for role, name in named.items() if name not in found]
     if missing:
         raise DataError(f"No column {', '.join(missing)} in the table given. It has: {told_names(found)}.")
-    taken = [role for role, name in named.items() if role != "unit" and name == columns.unit]
-    if taken:
-        raise ConfigError(f"Column {columns.unit!r} is given for the unit and the {taken[0]}. Give one of its own.")
+    # What is listed of signals and units must not be what is in another column: it would name patients.
+    for role in ("signal", "unit"):
+        taken = [other for other, name in named.items() if other != role and name == named.get(role)]
+        if taken:
+            raise ConfigError(f"Column {named[role]!r} is given for the {role} and the {taken[0]}. Give one of its own.")
     if columns.decimal not in (".", ","):
         raise ConfigError(f"--decimal {columns.decimal!r} given. Give . or ,")
     kind, clock = found[columns.time], columns.clock
@@ -64,6 +66,12 @@ def refuse_columns(columns: Columns, found: Mapping[str, str]) -> None:
         )
     if clock.time_format is not None and kind != "VARCHAR":
         raise ConfigError(f"--time-format is for times that are text; column {columns.time!r} holds {kind}. Leave it.")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of many, and how many more there are."""
+    more = f" and {len(names) - TEXTS_TOLD:,} more" if len(names) > TEXTS_TOLD else ""
+    return ", ".join(names[:TEXTS_TOLD]) + more
 
 
 def load(con: duckdb.DuckDBPyConnection, origin: str, columns: Columns, found: Mapping[str, str]) -> None:

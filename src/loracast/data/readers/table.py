@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from loracast.data.attrition import Attrition
-from loracast.data.given import Columns, convert, load, refuse_columns
+from loracast.data.given import Columns, convert, listed, load, refuse_columns
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, out_of_range
 from loracast.data.readers import Reader, quiet
 from loracast.data.schema import TableInfo
@@ -206,7 +206,7 @@ def _names(con: duckdb.DuckDBPyConnection, constant: str | None, wanted: Sequenc
     there = [constant] if constant else [row[0] for row in distinct]
     missing = [name for name in wanted or () if name not in there]
     if missing:
-        raise DataError(f"The table given has no signal {', '.join(missing)}. It has: {', '.join(there)}.")
+        raise DataError(f"The table given has no signal {', '.join(missing)}. It has: {listed(there)}.")
     return there if wanted is None else list(wanted)
 
 
@@ -234,13 +234,13 @@ def _stated(names: list[str], unit: str | Mapping[str, str] | None) -> dict[str,
     if isinstance(unit, str):
         if len(names) > 1:
             raise DataError(
-                f"One unit, {unit!r}, is given for {len(names)} signals ({', '.join(names)}). Give a unit for each: "
+                f"One unit, {unit!r}, is given for {len(names)} signals ({listed(names)}). Give a unit for each: "
                 "unit={signal: unit}, --unit SIGNAL=UNIT."
             )
         return {names[0]: unit}
     unknown = [name for name in unit if name not in names]
     if unknown:
-        raise DataError(f"A unit is given for {', '.join(unknown)}, which is not read. Signals: {', '.join(names)}.")
+        raise DataError(f"A unit is given for {', '.join(unknown)}, which is not read. Signals: {listed(names)}.")
     return dict(unit)
 
 
