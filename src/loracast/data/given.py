@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from loracast.data.attrition import Note, counted
 from loracast.data.schema import SIGNALS
 from loracast.data.times import FIRST_YEAR, LAST_YEAR, Clock, out_of_years, zone_refused
-from loracast.data.units import AS_IT_IS, conversion, kept_units, not_convertible, refuse_names
+from loracast.data.units import AS_IT_IS, Conversion, conversion, kept_units, not_convertible, refuse_names
 from loracast.data.workspace import one, told_names
 from loracast.errors import ConfigError, DataError
 from loracast.files import identifier, quoted
@@ -210,7 +210,7 @@ def convert(
         if found is None:
             raise not_convertible(signal, given, kept[signal])
         if found != AS_IT_IS:
-            notes.append(_converted(con, signal, unit, given, kept[signal], found.minus, found.times))
+            notes.append(_converted(con, signal, unit, given, kept[signal], found))
     return kept, notes
 
 
@@ -247,13 +247,13 @@ def _shown(unit: str) -> str:
 
 
 def _converted(
-    con: duckdb.DuckDBPyConnection, signal: str, unit: str | None, given: str, kept: str, minus: float, times: float
+    con: duckdb.DuckDBPyConnection, signal: str, unit: str | None, given: str, kept: str, found: Conversion
 ) -> Note:
     rows = f"signal = {quoted(signal)} AND unit IS NOT DISTINCT FROM {'NULL' if unit is None else quoted(unit)}"
     patients, count = one(
         con, f"SELECT count(DISTINCT patient), count(*) FROM given WHERE {rows} AND value IS NOT NULL"
     )
     # Which rows are done stays known: the unit of a row is not changed.
-    con.execute(f"UPDATE given SET value = (value - {minus!r}) * {times!r} WHERE {rows}")
+    con.execute(f"UPDATE given SET value = (value - {found.minus!r}) * {found.times!r} WHERE {rows}")
     text = f"{counted(count, 'measurement')} of {signal}, of {counted(patients, 'patient')}, converted from"
     return Note(f"{text} {given} to {kept}.", signal, patients, count)

@@ -90,6 +90,7 @@ def grid_and_write(
     attrition: Attrition,
     reasons: Sequence[Reason],
     show: Say,
+    *,
     stated: Collection[str] = (),
     *,
     overwrite: bool = False,

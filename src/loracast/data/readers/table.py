@@ -196,7 +196,7 @@ def write_table(
         attrition.notes += [back] if back else []
         info = TableInfo(source, False, seconds, units, licence, zone=zone)
         reasons = _fates(con, names, attrition, zone, chosen=signals is not None)
-        grid_and_write(con, out, info, attrition, reasons, say, stated, overwrite=overwrite)
+        grid_and_write(con, out, info, attrition, reasons, say, stated=stated, overwrite=overwrite)
     return attrition
 
 
