@@ -69,7 +69,7 @@ def page(whole_folder: Path) -> Page:
 
 def test_the_page_shows_every_arm_and_signal_and_names_simulated_data(page: Page) -> None:
     labels = [label for label, *_ in SIGNALS.values()]
-    heads = ("Verdict", "Data and windows", "Results", "Figures", "Reasons not to believe", "How to reproduce")
+    heads = ("Was it worth it?", "Data and windows", "Results", "Figures", "Reasons not to believe", "How to reproduce")
     for told in (*(name for name, *_ in ARMS), *labels, *heads, "SIMULATED DATA"):
         assert told in page.text
     assert any(attributes.get("class") == "banner" for _, attributes in page.tags)

@@ -127,7 +127,7 @@ def test_the_markdown_has_one_line_for_each_arm_and_signal():
 def test_an_arm_without_scores_has_dashes():
     summary = changed(summary_of(), "last-value", scores={})
     line = next(line for line in lines_of(plain_table(summary)) if "| last-value |" in line)
-    assert line.split("| last-value |")[1] == " 0 | – | – | – | – | – | – | – | – | – |"
+    assert line.split("| last-value |")[1] == " 0 | – | – | – | – | – | – | – | – | – | – |"
 
 
 def test_the_compact_table_has_a_line_an_arm_and_marks_what_is_shown():

@@ -62,7 +62,8 @@ def test_the_verdict_of_an_arm_names_every_signal_once(verdicts, said):
          "interval 0.1 lower to 0.5 higher; 92 patients)."),
         (-1.0, (-2.0, -0.5), 5, "no difference to zero-shot shown, 5 patients are too few to tell. The mean absolute "
          "error is 1/min lower (95 % interval 2 lower to 0.5 lower; 5 patients)."),
-        (0.0, None, 1, "no difference to zero-shot shown, 1 patient cannot give an interval. The mean absolute error "
+        (0.0, None, 1, "not compared with zero-shot: 1 patient cannot speak for others."),
+        (0.0, None, 7, "no difference to zero-shot shown, 7 patients cannot give an interval. The mean absolute error "
          "is the same."),
         (None, None, 3, "no target was observed, so nothing can be said against zero-shot."),
     ],
@@ -99,7 +100,10 @@ def test_the_lowest_error_stands_beside_zero_shot_and_the_naive_floor():
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("theta", "No network errs less than this statistical model"), ("last-value", "than this naive forecast")],
+    [
+        ("theta", "No network is shown better than this statistical model"),
+        ("last-value", "No model is shown better than this naive forecast"),
+    ],
 )
 def test_a_floor_that_wins_is_called_what_it_is(name, said):
     summary = changed(study_summary(), name, scores={"map": scores("map", 0.1)})

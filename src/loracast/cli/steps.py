@@ -125,6 +125,7 @@ def adapt(
 
     Example: torchrun --nproc-per-node 2 -m loracast adapt vitals.parquet --out adapter
     """
+    from loracast.report.words import adapted_told
     from loracast.study.steps import adapt_table
 
     card = adapt_table(
@@ -139,10 +140,9 @@ def adapt(
         track=track or (),
         say=say,
     )
-    show(
-        f"Trained {card.trainable_parameters:,} numbers; validation loss {card.validation_loss_at_start:.4f} → "
-        f"{card.validation_loss:.4f} (kept step {card.best_step}). Adapter: {out}"
-    )
+    for line in adapted_told(card):
+        show(line)
+    show(f"Adapter: {out}")
 
 
 @app.command()
@@ -211,7 +211,7 @@ def evaluate(
 
     Example: loracast evaluate vitals.parquet --adapter adapter
     """
-    from loracast.report.terminal import result_table
+    from loracast.report.terminal import told_of_result
     from loracast.study.steps import evaluate_table
 
     summary = evaluate_table(
@@ -225,7 +225,9 @@ def evaluate(
     if as_json:
         print(json.dumps(summary.model_dump(mode="json"), indent=2))
     else:
-        show(result_table(summary))
+        for part in told_of_result(summary):
+            show(part)
+            print()
 
 
 @app.command()

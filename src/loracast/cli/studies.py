@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from loracast.study.ranks.result import RankSweep
     from loracast.study.summary import Summary
 
-MOST_TOLD = 6
-"""Arms whose verdicts are told in sentences; of more the table and the report tell."""
-
 
 @app.command()
 def run(
@@ -325,13 +322,10 @@ def _draw(folder: Path) -> Path:
 
 
 def _print_summary(folder: Path, summary: "Summary") -> None:
-    from loracast.report.terminal import result_table
-    from loracast.report.words import sentences_of
+    from loracast.report.terminal import told_of_result
 
     page = _draw(folder)
-    show(result_table(summary))
-    compared = [arm for arm in summary.arms if arm.vs_zero_shot]
-    for arm in compared if len(compared) <= MOST_TOLD else ():
-        for sentence in sentences_of(summary, arm, "vs_zero_shot"):
-            print(f"{arm.arm}: {sentence}")
-    print(f"\nReport: {page}")
+    for part in told_of_result(summary):
+        show(part)
+        print()
+    print(f"Report: {page}")

@@ -57,8 +57,8 @@ def say(line: str) -> None:
 def show(result: RenderableType) -> None:
     """Print a table or text, which is no markup, to stdout; of several processes that train together the main one."""
     if distributed.is_main():
-        text = isinstance(result, str)
-        _console().print(terminal_text(result) if text else result, markup=False, soft_wrap=text)
+        shown = terminal_text(result) if isinstance(result, str) else result
+        _console().print(shown, markup=False, soft_wrap=isinstance(result, str))
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -92,7 +92,6 @@ def grid_and_write(
     show: Say,
     *,
     stated: Collection[str] = (),
-    *,
     overwrite: bool = False,
 ) -> None:
     """Count the fates of `events`, merge duplicates, average into cells, and write the long table with its attrition.

@@ -7,7 +7,7 @@ from itertools import accumulate
 from loracast.report.readable import plural
 from loracast.report.results import label_of
 from loracast.report.words import capital
-from loracast.scoring.checks import COARSE, COVERAGE, FEWEST_PATHS, FEWEST_TEST_PATIENTS
+from loracast.scoring.checks import COARSE, COVERAGE, FEWEST_PATHS, FEWEST_TEST_PATIENTS, MOST_OF_ONE_WINDOW
 from loracast.scoring.facts import Checked, Finding, Outcome
 from loracast.study.ranks.properties import PROPERTIES
 from loracast.study.ranks.result import ALL, Note, RankSweep, Relation
@@ -120,6 +120,29 @@ WORDS = {
         "An adapter was trained on another table. Nothing here tells whether patients of its training are among the "
         "test patients; whoever read the two tables must know.",
         not_applicable="Every arm was trained on this table.",
+    ),
+    "C10": Words(
+        "a verdict that one patient decides",
+        "The verdict would be another if one patient were left out: ",
+        lambda found, label: (
+            f"{found.arm} on {label(found.signal)} against {found.reference} ({found.verdict}; {found.value:.0f} of "
+            f"{plural(int(found.of or 0), 'patient')} would each change it)"
+        ),
+        not_applicable="No verdict was made, or it is not known what it is without a patient.",
+    ),
+    "C11": Words(
+        f"one window with more than {MOST_OF_ONE_WINDOW:.0%} of the error",
+        "One window carries this share of an arm's whole error: ",
+        lambda found, label: f"{found.arm} on {label(found.signal)} {found.value:.0%}",
+        ". An artefact in one window can decide the result: look at the worst window in the figure.",
+        "It is not known how the error is spread over the windows.",
+    ),
+    "C12": Words(
+        "the same series on two sides of the split",
+        "Patients whose series also stand under another id on the other side: ",
+        lambda found, label: f"{found.value:.0f} ({found.reference})",
+        ". The same person may have two ids in the source, and was then trained on and tested.",
+        "The series of the sides were not compared.",
     ),
     "C13": Words(
         f"fewer than {FEWEST_PATHS} sample paths",

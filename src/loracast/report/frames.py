@@ -26,9 +26,11 @@ LEFT = ("patients", "stays", "series", "rows", "windows")
 def results(summary: Summary) -> pd.DataFrame:
     """A row a signal and arm: who, every score with its interval, every comparison, every cost."""
     rows = [_result(summary, arm, signal) for signal in summary.data.signals for arm in summary.arms]
-    return _whole(pd.DataFrame(rows), *SIZES, "trainable_parameters", "total_parameters", *_BYTES)
+    compared = (f"{name}_{key}" for name in COMPARED for key in ("patients", "flips"))
+    return _whole(pd.DataFrame(rows), *SIZES, "trainable_parameters", "total_parameters", *_BYTES, *compared)
 
 
+COMPARED = ("vs_zero_shot", "vs_naive", "vs_full", "vs_best")
 _BYTES = ("peak_memory_bytes", "peak_gpu_memory_bytes")
 
 
@@ -36,6 +38,9 @@ def _result(summary: Summary, arm: ArmSummary, signal: str) -> dict[str, Any]:
     row = {"signal": signal, "unit": summary.data.signals[signal].unit, **_who(arm)}
     row |= {"settings": json.dumps(arm.settings, sort_keys=True), "seeds": " ".join(map(str, arm.seeds))}
     row |= _scores(arm.scores.get(signal))
+    worst = arm.scores[signal].worst_window if signal in arm.scores else None
+    row["worst_window_share"] = worst.share if worst else None
+    row["mae_without_worst_window"] = worst.mae_without if worst else None
     for name, entries in comparisons_of(arm).items():
         row |= {f"{name}_{key}": value for key, value in _difference(entries.get(signal)).items()}
     row["best_step"] = " ".join(str(step) for step in arm.best_step if step is not None)
@@ -62,14 +67,24 @@ def _ends(bounds: Bounds | None) -> tuple[float | None, float | None]:
     return (None, None) if bounds is None else bounds
 
 
+DIFFERENCE = (
+    "reference", "difference", "low", "high", "verdict", "patients", "left_out_low", "left_out_high", "flips",
+)  # fmt: skip
+FEWEST_COMPARED = 2
+
+
 def _difference(found: Difference | None) -> dict[str, Any]:
     if found is None:
-        return dict.fromkeys(("reference", "difference", "low", "high", "verdict"))
+        return dict.fromkeys(DIFFERENCE)
+    if found.patients < FEWEST_COMPARED:  # one patient says nothing of others: there is no comparison
+        return dict.fromkeys(DIFFERENCE) | {"reference": found.reference, "patients": found.patients}
     low, high = _ends(found.ci95)
-    return {
-        "reference": found.reference, "difference": found.mae_difference, "low": low, "high": high,
-        "verdict": found.verdict,
-    }  # fmt: skip
+    left_low, left_high = _ends(found.left_out)
+    values = (
+        found.reference, found.mae_difference, low, high, found.verdict, found.patients, left_low, left_high,
+        found.flips,
+    )  # fmt: skip
+    return dict(zip(DIFFERENCE, values, strict=True))
 
 
 def costs(summary: Summary) -> pd.DataFrame:
@@ -90,7 +105,8 @@ def comparisons(summary: Summary) -> pd.DataFrame:
     trained = {arm.arm: arm.trainable_parameters for arm in summary.arms}
     rows = [
         {
-            **_who(arm), "signal": signal, "against": name, **_difference(found), "patients": found.patients,
+            **_who(arm), "signal": signal, "against": name, **_difference(found),
+            "windows": arm.scores[signal].n_windows,
             "trainable_parameters": arm.trainable_parameters, "reference_parameters": trained.get(found.reference),
         }
         for signal in scored_signals(summary)
@@ -99,10 +115,10 @@ def comparisons(summary: Summary) -> pd.DataFrame:
         if (found := entries.get(signal)) is not None and found.mae_difference is not None
     ]  # fmt: skip
     columns = (
-        "arm", "model", "family", "kind", "method", "signal", "against", "reference", "difference", "low", "high",
-        "verdict", "patients", "trainable_parameters", "reference_parameters",
+        "arm", "model", "family", "kind", "method", "signal", "against", *DIFFERENCE, "windows",
+        "trainable_parameters", "reference_parameters",
     )  # fmt: skip
-    return _whole(pd.DataFrame(rows, columns=columns), "reference_parameters")
+    return _whole(pd.DataFrame(rows, columns=columns), "reference_parameters", "patients", "windows", "flips")
 
 
 def missing(summary: Summary) -> pd.DataFrame:

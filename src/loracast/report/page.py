@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from loracast.files import written
-from loracast.report import frames, sweeps, tables, words
+from loracast.report import frames, score_tables, sweeps, tables, words
+from loracast.report.answers import answer_table
 from loracast.report.doubts import RULE, note_of, sizes_of, told_of
 from loracast.report.figures import Shown, draw_arm_figures, draw_figures, save_figure, shown
 from loracast.report.figures.style import Drawing
@@ -118,6 +119,7 @@ def page_facts(results: Results, vectors: dict[str, tuple[Drawing, str]], files:
         "facts": _facts(summary),
         "results": tables.main_table(summary),
         "sentences": _sentences(summary),
+        "choices": words.choices_told(summary),
         "costs": tables.cost_table(summary),
         "machines": words.machines_of(results),
         "files": files,
@@ -140,10 +142,11 @@ def page_facts(results: Results, vectors: dict[str, tuple[Drawing, str]], files:
 
 
 def _verdict(summary: Summary) -> dict[str, Any]:
-    """The trained arms, or how many of many are better, then each signal, then the reasons for doubt."""
+    """The answer, the reasons for doubt, then the trained arms in words, or how many are better, and each signal."""
     single = [words.verdict_of_arm(summary, arm) for arm in summary.arms if arm.trains]
     many = len(single) > FEW_SENTENCES
     return {
+        "answer": answer_table(summary),
         "told": words.verdict_of_many(summary) if many else single,
         "signals": [
             (words.capital(label_of(summary, signal)), *words.lowest_of_signal(summary, signal))
@@ -214,7 +217,7 @@ def _tally(summary: Summary) -> str:
 
 
 def _steps(summary: Summary, arms: Iterable[ArmSummary]) -> list[tuple[str, list[Table]]]:
-    return [(words.capital(heading), made) for heading, made in tables.step_tables(summary, list(arms))]
+    return [(words.capital(heading), made) for heading, made in score_tables.step_tables(summary, list(arms))]
 
 
 def _reproduce(results: Results) -> dict[str, Any]:
@@ -260,7 +263,7 @@ def arm_facts(results: Results, arm: ArmSummary) -> dict[str, Any]:
         "name": summary.name,
         "lead": _arm_lead(summary, arm),
         "simulated": summary.data.simulated,
-        "scores": tables.score_table(summary, arm),
+        "scores": score_tables.score_table(summary, arm),
         "scores_told": f"{seeds}Intervals are bootstrapped over patients and training seeds.",
         "comparisons": tables.comparison_table(summary, arm),
         "sentences": words.sentences_of(summary, arm, *tables.AGAINST),

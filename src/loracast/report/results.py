@@ -148,6 +148,15 @@ def heading_of(summary: Summary, signal: str) -> str:
     return f"{label}, {unit}" if unit else label
 
 
+def behind(summary: Summary, signal: str) -> str:
+    """A signal with its unit, and the patients and windows that its scores stand on."""
+    scores = next((arm.scores[signal] for arm in summary.arms if signal in arm.scores), None)
+    if scores is None:
+        return heading_of(summary, signal)
+    sizes = f"{plural(scores.n_patients, 'patient')}, {plural(scores.n_windows, 'window')}"
+    return f"{heading_of(summary, signal)}: {sizes}"
+
+
 def mae_of(arm: ArmSummary, signal: str) -> float | None:
     """The mean absolute error of an arm on a signal, None where it has none."""
     return arm.scores[signal].mae if signal in arm.scores else None

@@ -5,7 +5,6 @@ Physical measures carry as many decimals as the lowest MAE of the signal needs, 
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 
@@ -23,10 +22,19 @@ from loracast.report.readable import (
     percent,
     share,
     size,
-    span,
 )
 from loracast.report.render import Cell, Column, Row, Table, records, table_of, verdict_cell
-from loracast.report.results import heading_of, label_of, mae_of, only, scored_signals, slugs_of, source_of, unit_of
+from loracast.report.results import (
+    behind,
+    heading_of,
+    label_of,
+    mae_of,
+    only,
+    scored_signals,
+    slugs_of,
+    source_of,
+    unit_of,
+)
 from loracast.report.words import dropped
 from loracast.study.summary import ArmSummary, Summary
 
@@ -38,17 +46,16 @@ MARKS = {"better": "▼", "worse": "▲"}
 
 
 def scored(summary: Summary) -> pd.DataFrame:
-    """The frame of results with what its display needs: decimals, headings, links, the lowest of each signal."""
+    """The frame of results with what its display needs: decimals, headings, links."""
     frame = frames.results(summary)
     decimals, slugs = precision(summary), slugs_of(summary)
     frame = frame.assign(
         decimals=frame["signal"].map(decimals),
         label=[label_of(summary, name) for name in frame["signal"]],
         heading=[heading_of(summary, name) for name in frame["signal"]],
+        behind=[behind(summary, name) for name in frame["signal"]],
         page=[f"arms/{slugs[name]}.html" for name in frame["arm"]],
     )
-    for name in ("mae", "rmse", "mase", "crps"):
-        frame[f"lowest_{name}"] = frame.groupby("signal")[name].transform("min")
     return frame
 
 
@@ -62,13 +69,32 @@ def _measure(row: Row, name: str) -> str:
 
 
 def _best(row: Row, name: str) -> Cell:
-    text = number(row[name], 3) if name == "mase" else _measure(row, name)
-    return Cell(text, "best" if row[name] is not None and row[name] == row[f"lowest_{name}"] else "")
+    """An error, marked where it is the lowest of its signal, or not shown to be worse than that."""
+    best = row[name] is not None and row["vs_best_verdict"] != "worse"
+    return Cell(_measure(row, name), "best" if best else "")
 
 
 def within(row: Row, low: str, high: str, decimals: int) -> str:
     """An interval of a row, or nothing where there is none."""
     return interval(None if row[low] is None else (row[low], row[high]), decimals)
+
+
+def spread(row: Row, decimals: int) -> str:
+    """The range of a difference when any one patient is left out: `−0.31 to −0.12`; empty where it is not known."""
+    if row["left_out_low"] is None:
+        return ""
+    return " to ".join(number(row[f"left_out_{end}"], decimals, sign=True) for end in ("low", "high"))
+
+
+def turns(flips: int | None, patients: int | None) -> str:
+    """How fragile a verdict is: `turns without 2 of 30`; empty where it is not, or not known."""
+    return f"turns without {flips} of {patients}" if flips else ""
+
+
+def verdict_told(verdict: str | None, flips: int | None, patients: int | None) -> Cell:
+    """A verdict in its colour, with how fragile it is."""
+    told = verdict_cell(verdict)
+    return replace(told, text=f"{told.text}, {turns(flips, patients)}") if told.text and flips else told
 
 
 def _mae_interval(row: Row) -> str:
@@ -96,16 +122,26 @@ def small(text: str) -> Cell:
     return Cell(text, "interval")
 
 
+def _behind(row: Row) -> str:
+    return ABSENT if row["n_patients"] is None else f"{count(row['n_patients'])}, {count(row['n_windows'])}"
+
+
 ARM = Column("arm", lambda row: row["arm"], words=True)
 TRAINED = Column("trained numbers", lambda row: count(row["trainable_parameters"]))
 COVERAGE = Column("80 % coverage", lambda row: percent(row["coverage_80"]))
-VERDICT = Column("verdict", lambda row: verdict_cell(row["vs_zero_shot_verdict"]), words=True)
+VERDICT = Column(
+    "verdict",
+    lambda row: verdict_told(row["vs_zero_shot_verdict"], row["vs_zero_shot_flips"], row["vs_zero_shot_patients"]),
+    words=True,
+)
+BEHIND = Column("patients, windows", _behind)
 
 PLAIN = (
     Column("signal", lambda row: row["heading"], words=True),
     ARM,
     TRAINED,
     Column("train time", _train_time),
+    BEHIND,
     Column("MAE [95 %]", _mae_within),
     Column("RMSE", lambda row: _measure(row, "rmse")),
     Column("bias", lambda row: _measure(row, "bias")),
@@ -122,10 +158,10 @@ PAGE = (
     TRAINED,
     Column("MAE", lambda row: _best(row, "mae")),
     Column("95 %", lambda row: small(_mae_interval(row))),
-    Column("RMSE", lambda row: _best(row, "rmse")),
+    Column("RMSE", lambda row: _measure(row, "rmse")),
     Column("bias", lambda row: _measure(row, "bias")),
-    Column("MASE", lambda row: _best(row, "mase")),
-    Column("CRPS", lambda row: _best(row, "crps")),
+    Column("MASE", lambda row: number(row["mase"], 3)),
+    Column("CRPS", lambda row: _measure(row, "crps")),
     COVERAGE,
     Column("MAE − zero-shot", _difference),
     Column("95 %", lambda row: small(_difference_interval(row))),
@@ -135,7 +171,7 @@ PAGE = (
 
 def _terminal_difference(row: Row) -> Cell:
     verdict = row["vs_zero_shot_verdict"]
-    told = "unclear" if verdict == "no difference shown" else verdict
+    told = "not shown" if verdict == "no difference shown" else verdict
     first = _difference(row) if told is None else f"{told} {_difference(row)}"
     return Cell(f"{first}\n{_difference_interval(row)}".strip(), verdict_cell(verdict).look)
 
@@ -153,9 +189,9 @@ TERMINAL = (
 
 
 def main_table(summary: Summary) -> Table:
-    """Errors in physical units for the page, arm by arm under each signal; the lowest of each column is bold."""
+    """Errors in physical units for the page, arm by arm under each signal; bold are MAEs not shown to be worse."""
     title = "Errors on the test patients, in the unit of each signal"
-    return table_of(scored(summary), PAGE, title=title, kind="main", group=lambda row: row["heading"])
+    return table_of(scored(summary), PAGE, title=title, kind="main", group=lambda row: row["behind"])
 
 
 def plain_table(summary: Summary, *, grouped: bool = False) -> Table:
@@ -285,10 +321,11 @@ def full_table(summary: Summary) -> Table:
         Column("of full fine-tuning", lambda row: share(row["trainable_parameters"], row["reference_parameters"])),
         Column("MAE − full", lambda row: number(row["difference"], decimals[row["signal"]] + 1, sign=True)),
         Column("95 %", lambda row: small(within(row, "low", "high", decimals[row["signal"]] + 1))),
-        Column("verdict", lambda row: verdict_cell(row["verdict"]), words=True),
+        Column("without any one patient", lambda row: spread(row, decimals[row["signal"]] + 1), optional=True),
+        Column("verdict", lambda row: verdict_told(row["verdict"], row["flips"], row["patients"]), words=True),
     )
     title = "Adapters against full fine-tuning of the same backbone"
-    return table_of(frame, columns, title=title, group=lambda row: heading_of(summary, row["signal"]))
+    return table_of(frame, columns, title=title, group=lambda row: behind(summary, row["signal"]))
 
 
 def comparison_table(summary: Summary, arm: ArmSummary) -> Table:
@@ -304,82 +341,12 @@ def comparison_table(summary: Summary, arm: ArmSummary) -> Table:
         Column("compared with", lambda row: f"{AGAINST[row['against']]} ({row['reference']})", words=True),
         Column("MAE − its MAE", difference),
         Column("95 %", lambda row: small(within(row, "low", "high", decimals[row["signal"]] + 1))),
-        Column("verdict", lambda row: verdict_cell(row["verdict"]), words=True),
+        Column("patients", lambda row: count(row["patients"])),
+        Column("without any one patient", lambda row: spread(row, decimals[row["signal"]] + 1), optional=True),
+        Column("verdict", lambda row: verdict_told(row["verdict"], row["flips"], row["patients"]), words=True),
     )
     title = "Paired differences on the same windows; below 0 is better"
     return table_of(frame, columns, title=title)
-
-
-SCORES = {
-    "mae": "MAE", "rmse": "RMSE", "bias": "Bias", "mase": "MASE", "crps": "CRPS", "coverage_80": "80 % coverage",
-    "mse_scaled": "MSE of the paper (×10⁻⁴)", "mape": "MAPE (%)", "dtw_scaled": "DTW of the paper (×10⁻³)",
-}  # fmt: skip
-SCALES = {"mse_scaled": 1e4, "dtw_scaled": 1e3}
-SIZES = {"n_patients": "patients", "n_windows": "windows", "n_cells": "observed targets"}
-
-
-def score_table(summary: Summary, arm: ArmSummary) -> Table:
-    """Every score of one arm with its interval, a row a score and two columns a signal."""
-    found = {row["signal"]: row for row in records(frames.results(only(summary, [arm])))}
-    precise = precision(summary)
-    columns = [Column("score", lambda row: row["title"], words=True)]
-    for signal in arm.scores:
-        own, decimals = found[signal], precise[signal]
-
-        def value(row: Row, own: Row = own, decimals: int = decimals) -> str:
-            name = row["name"]
-            return count(own[name]) if name in SIZES else _score(name, own[name], decimals)
-
-        def bounds(row: Row, own: Row = own, decimals: int = decimals) -> Cell:
-            name = row["name"]
-            if name in SIZES or own[f"{name}_low"] is None:
-                return small("")
-            ends = [_score(name, own[f"{name}_{end}"], decimals, sign=False) for end in ("low", "high")]
-            return small(f"[{ends[0]}, {ends[1]}]")
-
-        columns += [Column(heading_of(summary, signal), value), Column("95 %", bounds)]
-    titles = {
-        name: title
-        for name, title in (SCORES | SIZES).items()
-        if any(found[signal][name] is not None for signal in arm.scores)
-    }
-    frame = pd.DataFrame(list(titles.items()), columns=["name", "title"])
-    return table_of(frame, columns, title="Scores on the test patients")
-
-
-def _score(name: str, value: float | None, decimals: int, *, sign: bool = True) -> str:
-    if name == "coverage_80":
-        return percent(value)
-    physical = name in ("mae", "rmse", "bias", "crps")
-    scaled = None if value is None else SCALES.get(name, 1.0) * value
-    return number(scaled, decimals if physical else 3, sign=sign and name == "bias")
-
-
-STEPS = {"mae": "MAE", "rmse": "RMSE", "bias": "Bias", "coverage_80": "80 % coverage"}
-
-
-def step_tables(summary: Summary, arms: Sequence[ArmSummary]) -> list[tuple[str, list[Table]]]:
-    """Under each signal's heading the scores at every step of the horizon, a column an arm."""
-    frame, decimals = frames.steps(only(summary, arms)), precision(summary)
-    found = {(row["signal"], row["arm"], row["seconds_ahead"]): row for row in records(frame)}
-    told = []
-    for signal in dict.fromkeys(signal for signal, _, _ in found):
-        names = dict.fromkeys(arm for name, arm, _ in found if name == signal)
-        ahead = pd.DataFrame({"ahead": dict.fromkeys(seconds for name, _, seconds in found if name == signal)})
-        made = []
-        for score, title in STEPS.items():
-
-            def written(row: Row, arm: str, signal: str = signal, score: str = score) -> str:
-                own = found.get((signal, arm, row["ahead"]))
-                return ABSENT if own is None else _score(score, own[score], decimals[signal])
-
-            columns = [Column("ahead", lambda row: span(row["ahead"]), words=True)]
-            columns += [Column(name, partial(written, arm=name)) for name in names]
-            unit = unit_of(summary, signal)
-            beside = f", {unit}" if unit and score != "coverage_80" else ""
-            made.append(table_of(ahead, columns, title=f"{title}{beside}", kind="steps"))
-        told.append((heading_of(summary, signal), made))
-    return told
 
 
 def attrition_table(summary: Summary) -> Table:

@@ -11,10 +11,13 @@ import pandas as pd
 
 from loracast.errors import ConfigError
 from loracast.report import frames, sweeps
+from loracast.report.answers import answer_table
+from loracast.report.doubts import Reason, told_of
 from loracast.report.readable import ABSENT, count, energy, memory, moment, number, plural, size
 from loracast.report.render import Column, Row, Table, table_of
-from loracast.report.results import heading_of, source_of
+from loracast.report.results import source_of
 from loracast.report.tables import TERMINAL, scored
+from loracast.report.words import choices_told
 from loracast.study.ranks.result import RankSweep, Relation
 from loracast.study.summary import Summary
 
@@ -27,12 +30,33 @@ def _words(head: str, name: str | None = None) -> Column:
     return Column(head, lambda row: "" if row[key] is None else str(row[key]), words=True)
 
 
+def told_of_result(summary: Summary) -> list[Table | str]:
+    """An experiment for the terminal: the answer, every arm, what was searched, and the checks that warn."""
+    warned = [one for one in told_of(summary) if one.outcome == "warning"]
+    lines = [f"! {one.code} {one.title}. {_shortly(one.reason)}".strip() for one in warned]
+    head = f"{plural(len(warned), 'check')} of {len(summary.checks)} warn{'s' if len(warned) == 1 else ''}."
+    searched = "What was searched, and on whom:\n" + "\n".join(f"- {told}" for told in choices_told(summary))
+    return [
+        replace(answer_table(summary), loud=summary.data.simulated),
+        result_table(summary),
+        searched,
+        "\n".join([head, *lines]),
+    ]
+
+
+def _shortly(reason: Reason) -> str:
+    """A reason with as many of its findings as a page shows at once."""
+    left = len(reason.parts) - reason.open
+    more = f"; and {left} more" if left > 0 else ""
+    return f"{reason.head}{'; '.join(reason.parts[: reason.open])}{more}{reason.tail}"
+
+
 def result_table(summary: Summary) -> Table:
     """An experiment: two lines an arm under each signal, so that it fits 80 columns."""
     note = "MAE, RMSE, bias and CRPS in the unit of the signal; [ ] is a 95 % interval over patients and training seeds"
     title = f"{summary.name}: {source_of(summary)}"
     table = table_of(
-        scored(summary), TERMINAL, title=title, notes=[note], group=lambda row: heading_of(summary, row["signal"])
+        scored(summary), TERMINAL, title=title, notes=[note], group=lambda row: row["behind"].replace(": ", "\n")
     )
     return replace(table, loud=summary.data.simulated)
 

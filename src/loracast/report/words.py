@@ -5,7 +5,6 @@ from typing import Any
 
 from loracast.report.readable import count, decimals_for, interval, number, plural, share
 from loracast.report.results import (
-    MANY,
     MissingArm,
     Results,
     difference_of,
@@ -21,7 +20,8 @@ from loracast.report.results import (
 from loracast.scoring.checks import FEWEST_TEST_PATIENTS
 from loracast.scoring.compare import FEWEST_PATIENTS
 from loracast.scoring.facts import Difference
-from loracast.study.summary import ArmSummary, Summary
+from loracast.study.summary import ArmSummary, Choice, Summary
+from loracast.tuning.card import TrainedCard
 
 
 def capital(text: str) -> str:
@@ -57,6 +57,8 @@ def _shown(difference: Difference, against: str, unit: str, joined: bool) -> str
     beside = unit if joined or not unit else f" {unit}"
     said = "the same" if value == 0 else f"{abs(value):.3g}{beside} {'lower' if value < 0 else 'higher'}"
     error = f"The mean absolute error is {said}"
+    if difference.patients < 2:
+        return f"not compared with {against}: {who} cannot speak for others."
     if bounds is None:
         return f"no difference to {against} shown, {who} cannot give an interval. {error}."
     within = f"95 % interval {_side(bounds[0])} to {_side(bounds[1])}; {who}"
@@ -174,23 +176,31 @@ def lowest_of_signal(summary: Summary, signal: str) -> tuple[str, bool]:
     value, best = ranked[0]
     bounds = interval(mae_interval(best, signal), decimals)
     text = f"lowest error with {best.arm}, MAE {number(value, decimals)} {unit} {bounds}".rstrip()
-    others = [f"{arm.arm} {number(other, decimals)}" for other, arm in _rivals(ranked)]
+    others = [f"{arm.arm} {number(other, decimals)}{_tested(arm, signal)}" for other, arm in _rivals(ranked)]
     floor_won = is_baseline(best) and any(not is_baseline(arm) for _, arm in ranked)
     endings = {
-        "statistical": " No network errs less than this statistical model, which is fitted to each context alone.",
-        "naive": " No model errs less than this naive forecast.",
+        "statistical": " No network is shown better than this statistical model, fitted to each context alone.",
+        "naive": " No model is shown better than this naive forecast.",
     }
     ending = (endings[best.kind] if floor_won else "") + _even(summary, signal)
     return text + (f" (for comparison: {', '.join(others)})." if others else ".") + ending, floor_won
 
 
 def _even(summary: Summary, signal: str) -> str:
-    """How many arms are not shown to be worse than the best of a signal; empty where arms are few or not compared."""
+    """How many arms are not shown to be worse than the best of a signal; empty where none was compared."""
     found = [d for arm in summary.arms if (d := difference_of(arm, signal, "vs_best")) is not None]
-    if len(found) < MANY:
+    if not found:
         return ""
     even = sum(difference.verdict != "worse" for difference in found)
-    return f" Of {len(found)} other arms {even} {'is' if even == 1 else 'are'} not shown to be worse than it."
+    return f" Of {plural(len(found), 'other arm')} {even} {'is' if even == 1 else 'are'} not shown to be worse than it."
+
+
+def _tested(arm: ArmSummary, signal: str) -> str:
+    """Whether an arm is shown to be worse than the best of a signal."""
+    found = difference_of(arm, signal, "vs_best")
+    if found is None:
+        return ""
+    return ", shown worse" if found.verdict == "worse" else ", not shown worse"
 
 
 def _rivals(ranked: list[tuple[float, ArmSummary]]) -> list[tuple[float, ArmSummary]]:
@@ -209,11 +219,72 @@ def doubts(summary: Summary) -> list[str]:
     if test is not None and test < FEWEST_TEST_PATIENTS:
         be = "is" if test == 1 else "are"
         found.append(f"There {be} only {plural(test, 'test patient')}: read the intervals as rough.")
+    fragile = next((len(check.findings) for check in summary.checks if check.code == "C10"), 0)
+    if fragile:
+        found.append(f"{plural(fragile, 'verdict')} would be another without one single patient.")
     warned = [check.code for check in summary.checks if check.outcome == "warning"]
     if warned:
         warns = "warns" if len(warned) == 1 else "warn"
         found.append(f"{plural(len(warned), 'check')} {warns} ({', '.join(warned)}); see below.")
     return found
+
+
+def choices_told(summary: Summary) -> list[str]:
+    """What was searched, and on whom, a sentence a choice; what is alike for several arms is told once."""
+    if summary.choices is None:
+        return ["What was searched, and on whom, was not recorded (results of an older version)."]
+    alike: dict[tuple[Any, ...], list[Choice]] = {}
+    for one in summary.choices:
+        alike.setdefault((one.what, tuple(one.tried), one.side, one.patients, one.windows), []).append(one)
+    told = [_chosen(list(found)) for found in alike.values()]
+    searched = {one.what for one in summary.choices}
+    still = [name.replace("_", " ") for name in ("learning_rate", "rank") if name not in searched]
+    if still and any(arm.trains for arm in summary.arms):
+        told.append(f"Not searched here, but set beforehand: {listed(still)}.")
+    return told
+
+
+def _chosen(found: Sequence[Choice]) -> str:
+    """One choice, for all the arms that made it alike."""
+    first = found[0]
+    on = f"{plural(first.patients, f'{first.side} patient')} ({plural(first.windows, 'window')})"
+    tried = _some([_setting(value) for value in first.tried], most=8)
+    what = first.what.replace("_", " ")
+    if first.what == "step":
+        kept = "; ".join(f"{_some(one.arms)}: {', '.join(map(_setting, one.kept))}" for one in found)
+        return f"Step of the training: of {tried} the one with the lowest loss on {on} was kept ({kept})."
+    if first.kept:
+        return f"Best {what}: of {tried} the one with the lowest error of each signal on {on}, which favours it."
+    arms = sum(len(one.arms) for one in found)
+    if first.side == "validation":
+        return f"{capital(what)}: {tried} ({plural(arms, 'arm')}), decided on {on}."
+    return (
+        f"{capital(what)}: {tried} ({plural(arms, 'arm')}) stand side by side on {on}. Whoever takes the best of them "
+        "chooses on the test patients, and its error is then too low."
+    )
+
+
+def _setting(value: str | float | None) -> str:
+    return "the default" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def adapted_told(card: TrainedCard) -> list[str]:
+    """What an adaptation did, on how many, and what to doubt of it: a line each."""
+    on = card.validated
+    sides = f"{plural(card.patients['train'], 'training patient')}"
+    seen = "" if on is None else f" on {plural(on.patients, 'validation patient')} ({plural(on.windows, 'window')})"
+    told = [
+        f"Trained {card.trainable_parameters:,} numbers on {sides}. Validation loss{seen}: "
+        f"{card.validation_loss_at_start:.4g} → {card.validation_loss:.4g} (kept step {card.best_step}), without an "
+        "interval: `loracast evaluate` tells on test patients whether it is better."
+    ]
+    if card.best_step == 0:
+        told.append("No trained step was better than the start: this is the model as it was (check C04).")
+    if on is not None and on.patients < FEWEST_TEST_PATIENTS:
+        told.append(f"With {plural(on.patients, 'validation patient')} the kept step is a rough choice.")
+    if card.data.simulated:
+        told.append("SIMULATED DATA: no patient lived them (check C07).")
+    return told
 
 
 def seeds_of(missing: MissingArm) -> str:

@@ -20,6 +20,7 @@ from loracast.data.schema import signal_named
 from loracast.data.series import Tails, tails_of
 from loracast.data.split import split_patients
 from loracast.data.table import open_table, patients_of
+from loracast.data.twins import count_twins
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import AdapterError, ConfigError
 from loracast.files import claimed, digest, written
@@ -99,6 +100,8 @@ def adapt_table(
     with claimed(out, table.path, spec.model, overwrite=overwrite or ours) if distributed.is_main() else nullcontext():
         with distributed.main_first():
             windows = _prepared(out, table, cut, split, asked, resume=resume, overwrite=overwrite)
+            if distributed.is_main():
+                _tell_twins(windows, say)
         train = windows.train.of_patients(spec.patients, seed).seeing(spec.context)
         seen = windows.validation.seeing(spec.context)
         plan = spec.training_of(loop, backbone.card.parameters)
@@ -314,6 +317,16 @@ def evaluate_table(
         choices = choices_of(arms, validated, patients=windows.count_patients(), windows=windows.meta["counts"])
         more = {"seeds": [split.seed], "adapters_of_other_tables": bool(foreign) if cards else None}
         return whole(opened.path.stem, windows, opened.path, arms, choices=choices, **more)
+
+
+def _tell_twins(windows: Windows, say: Say) -> None:
+    """Say where the same series stands on two sides of the split (check C12 of an evaluation)."""
+    for pair, number in count_twins(windows).items():
+        if number:
+            say(
+                f"Check C12: {number} patients have a series that also stands under another id ({pair}). The same "
+                "person may have two ids in the source: what is chosen or tested on them is then too good."
+            )
 
 
 def _references(arm: ArmFacts, zero_shot: str) -> dict[str, str]:

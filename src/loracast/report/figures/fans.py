@@ -64,8 +64,9 @@ def _drawing(results: Results, arm: ArmSummary, run: Run, more: str = "") -> Dra
         figure=figure,
         alt=f"Forecast fans of {arm.arm} for {len(rows)} signals ({kinds} test windows): observed values before and "
         "after the forecast start, with the median, the inner band and the 80 % band of the forecast.",
-        caption=f"Test windows near the low end, the middle and the high end of the error ({kinds}), as recorded by "
-        f"the run of {arm.arm} with seed {run.result.seed}. Gaps are cells without an observation."
+        caption=f"Test windows of each signal with a low, the middle and the highest error ({kinds}; by the error of "
+        f"one run, the same windows for every arm), as recorded by the run of {arm.arm} with seed {run.result.seed}. "
+        "Gaps are cells without an observation."
         + more
         + (" Dashed: zero-shot on the same window, dotted its 80 % band." if overlaid else ""),
     )
