@@ -29,6 +29,15 @@ def test_counts_are_grouped_and_measures_carry_a_true_minus() -> None:
     assert percent(0.8134) == "81.3 %"
 
 
+def test_numbers_that_are_all_small_keep_their_significant_digits() -> None:
+    decimals = decimals_for([3.2e-9, 5e-9])
+    assert number(3.2e-9, decimals) == "3.20e−9"
+    assert number(-4.56e-10, decimals + 1, sign=True) == "−4.56e−10"
+    assert interval((0.0, 5e-9), decimals) == "[0.0000000, 5.00e−9]"
+    assert number(0.000321, decimals_for([0.000321])) == "0.000321"
+    assert decimals_for([3.2e-9, 5.0]) == 5
+
+
 def test_zero_is_never_negative() -> None:
     assert number(-0.001, 2) == "0.00"
     assert number(0.001, 2, sign=True) == "0.00"

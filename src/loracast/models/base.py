@@ -63,9 +63,9 @@ class Sites:
 class Model(Protocol):
     """All that forecasts. NaN means "not observed" in a context, and reaches neither the forecast nor its scale.
 
-    A model that draws sample paths also has `draws`, True. A network has `windows_a_pass` where it should forecast
-    another number of windows at a time than `models.forecast.WINDOWS_A_PASS`, and None there if it never reads two
-    windows in one product. A model whose values are tokens has `token_width(context)`: the width of one, a window.
+    A model that draws sample paths also has `draws`, True. One has `windows_a_pass(samples)` where another number of
+    windows should be forecast at a time than `models.forecast.WINDOWS_A_PASS`: None for all, if no window meets
+    another in a product of matrices. A model whose values are tokens has `token_width(context)`, that of one a window.
     """
 
     @property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
-from loracast.models.draws import PATHS_AT_LEAST, quantiles_of, uniforms
+from loracast.models.draws import PATHS_A_PASS, PATHS_AT_LEAST, quantiles_of, uniforms
 from loracast.models.foreign import architectures_of
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
@@ -53,13 +53,12 @@ class ChronosT5:
         """The T5 network."""
         return self._pipeline.model.model
 
-    @property
-    def windows_a_pass(self) -> int:
-        """One on a processor, which the paths of a window fill; on a GPU as many as their keys and values allow."""
+    def windows_a_pass(self, samples: int) -> int:
+        """As many as make up the paths that fill a processor; on a GPU as many as their keys and values allow."""
         from loracast.models.nets.token_paths import numbers_of_path
 
         if self.net.device.type == "cpu":
-            return 1
+            return max(1, PATHS_A_PASS // samples)
         config = self._pipeline.model.config
         kept = numbers_of_path(self.net, config.context_length, config.prediction_length)
         return int(min(64, max(1, _MOST_KEPT_ON_GPU // (PATHS_AT_LEAST * kept))))

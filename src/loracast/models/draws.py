@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _WORD = 2**64
 PATHS_AT_ONCE = 100
 """Most paths of a window that one pass draws: more than these fill a processor no better."""
+PATHS_A_PASS = 200
+"""Paths of all windows of a pass on a processor, about."""
 PATHS_AT_LEAST = 20
 """Fewest paths that one pass draws, whatever memory they take: so many are what a forecast of few paths needs too."""
 

@@ -73,7 +73,7 @@ def predict(
     factor = factor_of(given)
     given = sized(given, factor)
     found = torch.empty(len(given), horizon, len(levels))
-    size = getattr(model, "windows_a_pass", WINDOWS_A_PASS)
+    size = model.windows_a_pass(spec.samples) if hasattr(model, "windows_a_pass") else WINDOWS_A_PASS
     for chosen, count, group in _passes(len(given), rows.group, rows.series, size):
         asked = replace(
             rows,

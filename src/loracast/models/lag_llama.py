@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loracast.errors import BackboneError
 from loracast.files import file_digest, write_json, written
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
-from loracast.models.draws import quantiles_of, uniforms
+from loracast.models.draws import PATHS_A_PASS, quantiles_of, uniforms
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
@@ -72,10 +72,9 @@ class LagLlamaBackbone:
         self.procedure: Literal["frozen", "exact"] = "frozen"
         self._told = False
 
-    @property
-    def windows_a_pass(self) -> int:
-        """One on a processor, which the paths of a window fill."""
-        return 1 if next(self.net.parameters()).device.type == "cpu" else 64
+    def windows_a_pass(self, samples: int) -> int:
+        """As many as make up the paths that fill a processor; more on a GPU."""
+        return max(1, PATHS_A_PASS // samples) if next(self.net.parameters()).device.type == "cpu" else 64
 
     @property
     def card(self) -> ModelCard:

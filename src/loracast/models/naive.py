@@ -38,12 +38,14 @@ class RuleModel:
 
     card: ModelCard
     rule: Rule
-    windows_a_pass = None
 
     @classmethod
     def of(cls, wanted: Wanted, family: str, kind: Kind, rule: Rule) -> RuleModel:
         """With the card of a model that takes any number of steps."""
         return cls(ModelCard(wanted.name, family, kind, 0, None, None, wanted.licence), rule)
+
+    def windows_a_pass(self, samples: int) -> None:
+        """All at once: no window meets another in a product."""
 
     def forecast(
         self,

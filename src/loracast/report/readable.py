@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 ABSENT = "–"
+_MOST_DECIMALS = 7
 
 
 def exists(value: float | None) -> bool:
@@ -12,17 +13,27 @@ def exists(value: float | None) -> bool:
 
 
 def decimals_for(values: Iterable[float | None]) -> int:
-    """Decimals that leave about three significant digits in the smallest of `values`; 2 where there is none."""
+    """Decimals that leave about three significant digits in the smallest of `values`; 2 where there is none.
+
+    At most five beside a value of 0.001 or more; as many as it takes where all are smaller.
+    """
     sizes = [abs(value) for value in values if value is not None and math.isfinite(value) and value != 0]
     smallest = min(sizes, default=1.0)
-    return max(1, min(5, 2 - math.floor(math.log10(smallest)))) if smallest < 1 else (1 if smallest >= 100 else 2)
+    most = 5 if max(sizes, default=1.0) >= 1e-3 else 400
+    return max(1, min(most, 2 - math.floor(math.log10(smallest)))) if smallest < 1 else (1 if smallest >= 100 else 2)
 
 
 def number(value: float | None, decimals: int, *, sign: bool = False) -> str:
-    """A number with a true minus sign, and never a negative zero; `sign` writes the plus as well."""
+    """A number with a true minus sign, and never a negative zero; `sign` writes the plus as well.
+
+    With more decimals than can be counted at a glance, three significant digits and a power of ten: `3.20e−9`.
+    """
     if value is None or not math.isfinite(value):
         return ABSENT
-    text = f"{abs(value):,.{decimals}f}"
+    text = f"{abs(value):,.{min(decimals, _MOST_DECIMALS)}f}"
+    if decimals > _MOST_DECIMALS and value:
+        digits, power = f"{abs(value):.2e}".split("e")
+        text = f"{digits}e{int(power)}".replace("-", "−")
     if not any(digit in "123456789" for digit in text):
         return text
     return ("−" if value < 0 else "+" if sign else "") + text

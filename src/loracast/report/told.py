@@ -11,7 +11,7 @@ def forecast_told(facts: ForecastFacts) -> list[str]:
     if facts.too_sparse:
         lines.append(
             f"{plural(facts.too_sparse, 'series')} without numbers (null): less than {facts.least_observed:.0%} of the "
-            f"context of {plural(facts.context, 'step')} was measured. --min-observed lowers that, --context shortens it."
+            f"context of {plural(facts.context, 'step')} was measured (--min-observed, --context)."
         )
     beyond = {name: told for name, told in facts.signals.items() if told.beyond_range}
     if beyond:
