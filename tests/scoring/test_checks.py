@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from loracast.scoring.checks import CHECKS, run_checks
-from loracast.scoring.facts import Checked, Difference, Excluded, Finding, Scores, WorstWindow
+from loracast.scoring.facts import Checked, Difference, Excluded, Finding, Forecasts, Scores, WorstWindow
 
 SPLITS = {"train": {"a", "b"}, "validation": {"c"}, "test": {"d"}}
 
@@ -35,15 +35,21 @@ def against(reference, verdict, difference=-0.5, flips=0):
     }
 
 
+def noticed(beyond=0, width=1.0):
+    return {"heart_rate": Forecasts(steps=1800, beyond_range=beyond, token_width=width, spread=4.0)}
+
+
 def an_arm(name, kind="pretrained", **changes):
     arm = {"arm": name, "kind": kind, "trains": False, "seeds": [0], "best_step": [None], "scores": scores()}
+    arm |= {"samples": 50, "forecasts": noticed()}
     compared = {"vs_naive": against("last-value", "better"), "vs_zero_shot": {}, "vs_full": {}}
     return arm | compared | changes
 
 
+RULE = {"scores": scores(coverage=0.5), "samples": None, "forecasts": noticed(beyond=9)}
 ARMS = [
-    an_arm("last-value", "naive", vs_naive={}, scores=scores(coverage=0.5)),
-    an_arm("ets", "statistical", vs_naive=against("last-value", "worse"), scores=scores(coverage=0.5)),
+    an_arm("last-value", "naive", vs_naive={}, **RULE),
+    an_arm("ets", "statistical", vs_naive=against("last-value", "worse"), **RULE),
     an_arm("nano zero-shot"),
     an_arm("nhits", "network", trains=True, seeds=[0, 1], best_step=[30, 20]),
     an_arm("nano lora r=2", trains=True, seeds=[0, 1], best_step=[100, 50]),
@@ -70,7 +76,7 @@ def outcome(code, found, splits=SPLITS) -> Checked:
 
 def test_a_clean_summary_passes_every_check_in_order_of_code():
     found = run_checks(summary(), splits=SPLITS)
-    assert found == [Checked(code=f"C{k:02}", outcome="passed") for k in range(1, len(CHECKS) + 1)]
+    assert found == [Checked(code=code, outcome="passed") for code in sorted(CHECKS)]
 
 
 LORA = {"arm": "nano lora r=2"}
@@ -100,6 +106,9 @@ WARNINGS = [
     ),
     ("C11", {"scores": scores(share=0.201)}, Finding(**LORA, **RATE, value=0.201)),
     ("C12", {"twins": {**NO_TWINS, "train and test": 2}}, Finding(value=2, reference="train and test")),
+    ("C13", {"samples": 49}, Finding(**LORA, value=49)),
+    ("C14", {"forecasts": noticed(width=1.01)}, Finding(**LORA, **RATE, value=1.01, of=4)),
+    ("C15", {"forecasts": noticed(beyond=1)}, Finding(**LORA, **RATE, value=1, of=1800)),
 ]
 
 
@@ -168,6 +177,14 @@ def test_results_that_do_not_know_influence_do_not_pass_for_good():
     ]
     found = summary(arms=arms, twins=None)
     assert {outcome(code, found).outcome for code in ("C10", "C11", "C12")} == {"not applicable"}
+
+
+def test_of_results_that_do_not_say_how_they_were_forecast_nothing_is_said():
+    arms = [arm | {"samples": None, "forecasts": {}} for arm in ARMS]
+    for code in ("C13", "C14", "C15"):
+        assert outcome(code, summary(arms=arms)).outcome == "not applicable"
+    untold = {"heart_rate": Forecasts(steps=5, beyond_range=0)}
+    assert outcome("C14", summary(arms=[arm | {"forecasts": untold} for arm in ARMS])).outcome == "not applicable"
 
 
 def test_a_coverage_that_does_not_exist_is_no_fault():
