@@ -23,6 +23,7 @@ from loracast.cli.app import (
     with_settings,
 )
 from loracast.cli.terminal import say, show
+from loracast.types import LEVELS
 
 ResumeOne = Annotated[
     bool, typer.Option("--resume", is_eager=True, help="Continue from the last checkpoint under OUT.work.")
@@ -190,7 +191,7 @@ def forecast(
         clip=clip,
         keyed=keyed,
         overwrite=overwrite,
-        **({} if quantiles is None else {"quantiles": numbers_in(quantiles)}),
+        quantiles=LEVELS if quantiles is None else numbers_in(quantiles),
     )
     print("\n".join([*forecast_told(told), f"Quantiles: {out}"]))
 
