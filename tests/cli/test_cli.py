@@ -376,13 +376,11 @@ def test_ctrl_c_ends_in_one_line_with_130_and_resume_continues(bench, tmp_path):
     text = elsewhere(bench).replace("steps = 4", "steps = 100000").replace("= 2\n[f", "= 5\npatience = 10000\n[f")
     (tmp_path / "endless.toml").write_text(text)
     child = process("run", "endless.toml", "--out", "r", cwd=tmp_path)
-    deadline = time.monotonic() + 240
     while not list(tmp_path.glob("r/runs/*/checkpoints/*/complete.json")):
-        assert time.monotonic() < deadline
         assert child.poll() is None, child.communicate()
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=1200)
+    out, err = child.communicate()
     assert (child.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("Interrupted.")
     assert "--resume" in err.splitlines()[-1]
@@ -399,7 +397,7 @@ def test_a_name_of_the_hub_without_cache_or_network_is_refused_at_once(bench, tm
         HF_HUB_OFFLINE="1",
         HF_HOME=str(tmp_path / "cache"),
     )
-    out, err = child.communicate(timeout=1200)
+    out, err = child.communicate()
     assert (child.returncode, out) == (2, "")
     assert "hf download amazon/chronos-t5-tiny" in err
     assert not (tmp_path / "f.parquet").exists()
@@ -407,7 +405,7 @@ def test_a_name_of_the_hub_without_cache_or_network_is_refused_at_once(bench, tm
 
 def test_help_needs_no_torch(tmp_path):
     child = process("--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
-    out, err = child.communicate(timeout=1200)
+    out, err = child.communicate()
     assert child.returncode == 0
     assert "adapt" in out
     assert not {"torch", "transformers", "duckdb", "matplotlib"} & {

@@ -1,7 +1,7 @@
 """Joules from a powercap folder and from NVML, both made up here."""
 
 import ctypes
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,13 +48,22 @@ def test_a_long_block_is_looked_at_in_between_so_that_no_round_is_lost(tmp_path)
 
 def test_the_looks_in_between_come_by_themselves(tmp_path, monkeypatch):
     monkeypatch.setattr(energy, "_LOOK_EVERY", 0.01)
+    looked, look = threading.Semaphore(0), energy.Counter.look
+
+    def told(counter: energy.Counter) -> int:
+        found = look(counter)
+        looked.release()
+        return found
+
+    monkeypatch.setattr(energy.Counter, "look", told)
     file = zone(tmp_path, "intel-rapl:0", name="package-0", energy_uj=0, most=10_000_000)
     with energy.counted(tmp_path) as joules:
         for shown in ("8000000", "5000000"):
             fresh = tmp_path / "fresh"
             fresh.write_text(shown)
             fresh.replace(file)  # never half-written, since another thread reads it
-            time.sleep(0.3)
+            for _ in range(2):  # the first may have read what stood there before
+                looked.acquire()
     assert joules.by_counter == {"cpu package-0": 15.0}
 
 
