@@ -11,20 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from loracast.errors import ConfigError
-from loracast.files import (
-    alone,
-    claimed,
-    csv_text,
-    digest,
-    file_digest,
-    markdown_text,
-    read_json,
-    sweep,
-    temporary_beside,
-    terminal_text,
-    write_json,
-    written,
-)
+from loracast.files import alone, claimed, digest, file_digest, read_json, sweep, temporary_beside, write_json, written
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -283,20 +270,3 @@ def test_a_digest_does_not_depend_on_the_order_of_keys():
 def test_a_files_digest_is_its_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc" * 1000)
     assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc" * 1000).hexdigest()
-
-
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n"])
-def test_a_text_that_a_spreadsheet_would_carry_out_is_marked_as_text(sign):
-    assert csv_text(f"{sign}cmd") == f"'{sign}cmd"
-    assert csv_text(f"a{sign}cmd") == f"a{sign}cmd"
-
-
-def test_a_text_in_markdown_is_neither_cell_nor_tag_nor_link_nor_emphasis():
-    told = markdown_text("a|b <img> [x](y) *z* _w_ `c` \\ \n end")
-    assert told == "a\\|b &lt;img> [x]\\(y) \\*z\\* \\_w\\_ \\`c\\` \\\\   end"
-    assert markdown_text("5.70 [4.95, 7.43]") == "5.70 [4.95, 7.43]"
-
-
-def test_a_text_in_a_terminal_keeps_its_lines_and_moves_nothing_else():
-    assert terminal_text("a\nb\x1b[2J\x07\r\x9b") == "a\nb\ufffd[2J\ufffd\ufffd\ufffd"
-    assert terminal_text("naïve – ▼ [red]") == "naïve – ▼ [red]"

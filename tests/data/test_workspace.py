@@ -5,7 +5,7 @@ import pytest
 
 from loracast.data.workspace import csv_source, source_of, workspace
 from loracast.errors import DataError
-from loracast.files import identifier, quoted
+from loracast.texts import identifier, quoted
 
 
 def read(path):

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from loracast.errors import ConfigError
-from loracast.files import latex_text, write_json
+from loracast.files import write_json
 from loracast.report import frames
 from loracast.report.render import Cell, Column, Table, csv, html, latex, markdown, table_of
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
@@ -27,6 +27,7 @@ from loracast.report.terminal import (
     threshold_table,
 )
 from loracast.study.ranks.result import Correlation, Relation, RelationRow
+from loracast.texts import latex_text
 from tests.report.conftest import ARMS, LORA, SIGNALS, changed, summary_of
 from tests.report.study import RANKS, study_summary, sweep_of
 

@@ -143,7 +143,7 @@ def attrition_path(out: Path) -> Path:
 
 
 def read_attrition(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """The `steps` of an attrition that was written, and its `notes` where it has some; raises DataError without steps."""
+    """The `steps` of an attrition that was written, and its `notes` if it has some; raises DataError without steps."""
     content = read_json(file)
     found = {key: content[key] for key in ("steps", "notes") if key in content} if isinstance(content, dict) else {}
     rows = [row for part in found.values() for row in (part if isinstance(part, list) else [part])]

@@ -12,7 +12,7 @@ from loracast.data.times import FIRST_YEAR, LAST_YEAR, Clock, out_of_years, zone
 from loracast.data.units import AS_IT_IS, Conversion, conversion, kept_units, not_convertible, refuse_names
 from loracast.data.workspace import one, told_names
 from loracast.errors import ConfigError, DataError
-from loracast.files import identifier, quoted
+from loracast.texts import identifier, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +56,9 @@ def refuse_columns(columns: Columns, found: Mapping[str, str]) -> None:
     for role in ("signal", "unit"):
         taken = [other for other, name in named.items() if other != role and name == named.get(role)]
         if taken:
-            raise ConfigError(f"Column {named[role]!r} is given for the {role} and the {taken[0]}. Give one of its own.")
+            raise ConfigError(
+                f"Column {named[role]!r} is given for the {role} and the {taken[0]}. Give one of its own."
+            )
     if columns.decimal not in (".", ","):
         raise ConfigError(f"--decimal {columns.decimal!r} given. Give . or ,")
     kind, clock = found[columns.time], columns.clock

@@ -18,7 +18,8 @@ from loracast.data.suspicions import disagreeing, look_like_another_unit
 from loracast.data.times import FIRST_YEAR, LAST_YEAR, out_of_years, set_clocks
 from loracast.data.workspace import one, parquet_source
 from loracast.errors import DataError
-from loracast.files import file_digest, plain_path, quoted, written
+from loracast.files import file_digest, written
+from loracast.texts import plain_path, quoted
 from loracast.types import Say
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from loracast.data.attrition import attrition_path
 from loracast.errors import ConfigError, DataError
-from loracast.files import claimed, one_file, plain_path, quoted, regular, temporary_beside
+from loracast.files import claimed, regular, temporary_beside
+from loracast.texts import one_file, plain_path, quoted
 
 if TYPE_CHECKING:
     import duckdb
