@@ -24,7 +24,8 @@ fuzz = settings(
 )
 OUTCOMES: Counter[str] = Counter()
 TOKENS = (b"\n", b"\r", b"\r\n", b",", b";", b'"', b"|", b"\0", b"\xff", b"\xef\xbb\xbf", b"NaN", b"inf", b"-",
-          b"1e999", b"9" * 30, b"2024-13-45", b"294247-01-10", b"null", b"[" * 2000, b"../", b"PAR1", b"PK\x01\x02")  # fmt: skip
+          b"1e999", b"9" * 30, b"2024-13-45", b"294247-01-10", b"null", b"[" * 2000, b"../", b"PAR1",
+          b"PK\x01\x02")  # fmt: skip
 ODD = (
     None,
     True,
