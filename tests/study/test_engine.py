@@ -172,7 +172,7 @@ def test_a_second_process_is_kept_out_of_the_folder(spec, vitals, tiny, tmp_path
     try:
         while not process.stdout.readline().startswith("["):
             assert process.poll() is None
-        with pytest.raises(ConfigError, match="Another process is running"):
+        with pytest.raises(ConfigError, match="Another process is at"):
             run(spec, tmp_path / "out")
     finally:
         process.send_signal(signal.SIGKILL)

@@ -167,7 +167,7 @@ def test_a_failed_save_leaves_the_adapter_that_stood_there(tiny, tmp_path, monke
 
     monkeypatch.setattr(attached.peft, "save_pretrained", full)
     with pytest.raises(OSError, match="No space left"):
-        save_adapter(attached, ArmSpec(model="tiny-t5", method="lora"), tmp_path / "adapter", base=base)
+        save_adapter(attached, ArmSpec(model="tiny-t5", method="lora"), tmp_path / "adapter", base=base, overwrite=True)
     for file in Path(kept).iterdir():
         assert file.read_bytes() == (tmp_path / "adapter" / file.name).read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"adapter", "kept"}

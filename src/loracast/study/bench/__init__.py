@@ -67,7 +67,7 @@ def bench(
         for number, key in enumerate(ahead, 1):
             say(f"[{number}/{len(ahead)}] {' '.join(key)}")
             rows[key] = {"backbone": key[0], "method": key[1], **_measured(arms[key], settings)}
-            write_json(out, result | {"rows": list(rows.values())}, overwrite=bool(kept) or number > 1)
+            write_json(out, result | {"rows": list(rows.values())}, overwrite=resume or number > 1)
             left = (time.monotonic() - start) / number * (len(ahead) - number)
             say(f"    {_outcome(rows[key])}" + (f" (about {left:.0f} s left)" if left else ""))
     return result | {"rows": list(rows.values())}
