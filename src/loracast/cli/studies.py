@@ -142,6 +142,9 @@ def sweep_ranks(
         float | None, typer.Option(help="Alpha = this times the rank, instead of --alpha.")
     ] = None,
     full: Annotated[bool, typer.Option(help="Full fine-tuning beside the ranks.")] = True,
+    margin: Annotated[
+        float, typer.Option(help="A rank suffices if shown less than this share of the lowest error worse.")
+    ] = 0.01,
     context: Annotated[int | None, typer.Option(help="Steps seen; by the grid if not given.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; by the grid if not given.")] = None,
     stride: Annotated[int | None, typer.Option(help="Steps between two windows; the horizon if not given.")] = None,
@@ -179,6 +182,7 @@ def sweep_ranks(
         "alpha": alpha,
         "alpha_per_rank": alpha_per_rank,
         "full": full,
+        "margin": margin,
         "window": {key: value for key, value in window.items() if value is not None},
         "training": {"steps": steps},
         "forecasting": {"samples": samples},

@@ -201,11 +201,20 @@ def reason_of(summary: Summary, check: Checked, arm: str | None = None) -> Reaso
     return Reason("" if arm else words.before, parts, "" if arm else words.after)
 
 
-RULE = (
-    "The threshold is the smallest rank whose validation error is not shown worse than that of the rank with the "
-    "lowest validation error: the 95 % interval of their paired difference, from a bootstrap that draws patients and "
-    "training seeds, does not lie above 0."
-)
+def rule_of(sweep: RankSweep) -> str:
+    """The rule that gave the thresholds of a sweep."""
+    paired = "of their paired difference, from a bootstrap that draws patients and training seeds,"
+    if sweep.margin is None:
+        return (
+            "The threshold is the smallest rank whose validation error is not shown worse than that of the rank with "
+            f"the lowest validation error: the 95 % interval {paired} does not lie above 0. (Sweeps of 0.2 had no "
+            "margin: with few patients nothing is shown worse.)"
+        )
+    return (
+        f"The threshold is the smallest rank that is shown to be less than {100 * sweep.margin:g} % worse in "
+        "validation error than the rank with the lowest validation error: the upper end of the 95 % interval "
+        f"{paired} lies below {100 * sweep.margin:g} % of the lowest error."
+    )
 
 
 def note_of(note: Note, label: Label | None = None) -> str:
@@ -220,6 +229,8 @@ def note_of(note: Note, label: Label | None = None) -> str:
         "largest-rank": f"{where}: the threshold is the largest rank that was tried; a larger one may be needed.",
         "not-better-than-zero-shot": f"{where}: rank {note.rank} is not shown better than zero-shot on the test "
         "patients, so that its threshold says little about ranks.",
+        "best-rank": f"{where}: no smaller rank is shown to be within the margin of the best one ({note.rank}), which "
+        "is therefore the threshold. A smaller one may do; these patients cannot tell.",
         "seeds-left-out": f"Seed {names} is not finished for every rank and counts for none.",
         "runs-not-done": f"These runs are not done, and not in this: {names}.",
     }

@@ -198,6 +198,7 @@ def _rank(sweep: RankSweep, method: str, signal: str, metric: str, row: RankRow 
         **_measured("validation", row.validation), **_measured("test", row.test),
         **_measured("difference", ranked.difference if ranked else Measured()),
         "worse_than_best_rank": ranked.worse if ranked else None,
+        "within_margin": ranked.enough if ranked else None,
         "overfit": ranked.overfit.flagged if ranked else None, "overfit_gap": ranked.overfit.gap if ranked else None,
         "overfit_seeds": ranked.overfit.seeds if ranked else None, "train_seconds": row.train_seconds,
         "threshold": threshold.rank if threshold else None, "best_rank": threshold.best_rank if threshold else None,

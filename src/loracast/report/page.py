@@ -10,7 +10,7 @@ from typing import Any, get_args
 from loracast.files import written
 from loracast.report import frames, score_tables, sweeps, tables, words
 from loracast.report.answers import answer_table
-from loracast.report.doubts import RULE, note_of, sizes_of, told_of
+from loracast.report.doubts import note_of, rule_of, sizes_of, told_of
 from loracast.report.figures import Shown, draw_arm_figures, draw_figures, save_figure, shown
 from loracast.report.figures.style import Drawing
 from loracast.report.readable import plural, span
@@ -199,7 +199,7 @@ def _sweep(sweep: RankSweep | None, labels: dict[str, str], figure: Shown | None
     """The rank sweep; None where the folder holds none."""
     if sweep is None:
         return None
-    lead = f"How many ranks are enough for {sweep.method} on {sweep.model}? Rule: {RULE}"
+    lead = f"How many ranks are enough for {sweep.method} on {sweep.model}? Rule: {rule_of(sweep)}"
     return {
         "lead": f"{lead} {words.capital(sizes_of(sweep))}.",
         "thresholds": sweeps.thresholds_table(sweep, labels, title="The threshold of each signal"),

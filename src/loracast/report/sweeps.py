@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from loracast.report import frames
-from loracast.report.doubts import RULE, note_of, properties_told, warning_of, who_swept
+from loracast.report.doubts import note_of, properties_told, rule_of, warning_of, who_swept
 from loracast.report.readable import ABSENT, count, decimals_for, duration, number, percent
 from loracast.report.render import Cell, Column, Row, Table, table_of
 from loracast.report.tables import within
@@ -49,11 +49,12 @@ def thresholds_table(sweep: RankSweep, labels: Labels | None = None, *, title: s
         Column("error", lambda row: row["metric"].upper(), words=True),
         Column("rank of the lowest validation error", lambda row: str(row["best_rank"])),
         Column("threshold", lambda row: str(row["rank"])),
-        Column("threshold by seed", lambda row: row["by_seed"]),
+        Column("threshold by seed", lambda row: row["by_seed"] or ABSENT),
         Column("test error at the threshold", _measured("test", decimals)),
         Column("test error − that of the best rank [95 %]", _measured("test_difference", decimals, more=1)),
     )
-    return table_of(frames.thresholds(sweep), columns, title=title or f"Ranks of {who_swept(sweep)}. Rule: {RULE}")
+    told = title or f"Ranks of {who_swept(sweep)}. Rule: {rule_of(sweep)}"
+    return table_of(frames.thresholds(sweep), columns, title=told)
 
 
 def ranks_table(sweep: RankSweep, labels: Labels | None = None, *, title: str = "The error at each rank") -> Table:
@@ -64,7 +65,7 @@ def ranks_table(sweep: RankSweep, labels: Labels | None = None, *, title: str = 
     def away(row: Row) -> str:
         if row["difference"] is None:
             return ABSENT
-        return f"{difference(row)} {'worse' if row['worse_than_best_rank'] else 'not worse'}"
+        return f"{difference(row)} {_judged(row)}"
 
     def overfits(row: Row) -> str:
         if row["overfit"] is None:
@@ -82,6 +83,15 @@ def ranks_table(sweep: RankSweep, labels: Labels | None = None, *, title: str = 
         Column("train time", lambda row: duration(row["train_seconds"])),
     )
     return table_of(frames.ranks(sweep), columns, title=title, kind="ranks")
+
+
+def _judged(row: Row) -> str:
+    """What a rank's difference to the best shows, by the margin where the sweep had one."""
+    if row["worse_than_best_rank"]:
+        return "worse" if not row["within_margin"] else "worse, within the margin"
+    if row["within_margin"] is None:
+        return "not shown worse"
+    return "within the margin" if row["within_margin"] else "not shown"
 
 
 def _rank(row: Row) -> str:
@@ -123,10 +133,7 @@ def terminal_table(sweep: RankSweep) -> Table:
         f"{sweep.data}: {sweep.model} {sweep.method}, {seeds}, {sweep.patients['validation']} validation and "
         f"{sweep.patients['test']} test patients"
     )
-    legend = (
-        "[ ] is a 95 % interval over patients and seeds. → marks the threshold: the smallest rank not shown worse than "
-        "the one with the lowest validation error (*)."
-    )
+    legend = f"[ ] is a 95 % interval over patients and seeds. * has the lowest validation error. → {rule_of(sweep)}"
     by_seed = (f"{signal} {', '.join(map(str, found.by_seed))}" for signal, found in sweep.thresholds.items())
     notes = [legend, f"Thresholds of each seed alone: {'; '.join(by_seed)}.", *map(note_of, sweep.notes)]
     return table_of(

@@ -15,6 +15,9 @@ from loracast.models.registry import kind_of, models
 from loracast.spec import ForecastSpec, Frozen, Seed, SplitSpec, TrainSpec, WindowSpec, parse
 from loracast.tuning.arm import ArmSpec
 
+MARGIN = 0.01
+"""By how much worse than the best a rank may be and still suffice, as a share of the best's error: set beforehand."""
+
 
 class ExperimentSpec(Frozen):
     """A whole comparison: data × arms × seeds, on the same windows."""
@@ -31,6 +34,8 @@ class ExperimentSpec(Frozen):
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     validation_scores: bool = False
     """Score the validation windows too: a rank sweep decides on them."""
+    margin: float = Field(default=MARGIN, gt=0, lt=1)
+    """A rank suffices where it is shown to be worse than the best by less than this share of the best's error."""
 
     @model_validator(mode="after")
     def _distinct(self) -> "ExperimentSpec":

@@ -44,7 +44,7 @@ def test_the_content_is_as_documented(made_up):
             low, high = found.ci95
             assert low < found.value < high
     assert {(entry.trainable_parameters, entry.train_seconds) for entry in sweep.full.values()} == {(5000, 2.0)}
-    assert {(entry.trainable_parameters, entry.train_seconds) for entry in sweep.zero_shot.values()} == {(0, 0.0)}
+    assert {(entry.trainable_parameters, entry.train_seconds) for entry in sweep.zero_shot.values()} == {(0, None)}
     assert set(sweep.series) == {"heart_rate", "map"}
     assert set(sweep.series["map"]) == {"length", "missing", "noise", "seasonality", "scale_distance"}
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from loracast.report.doubts import RULE, sizes_of
+from loracast.report.doubts import rule_of, sizes_of
 from loracast.report.figures.style import Drawing, columns_for, finish, panel_title, panels
 from loracast.report.frames import signals_in
 from loracast.report.readable import plural
@@ -65,7 +65,7 @@ def _caption(sweep: RankSweep, what: str) -> str:
     )
     if any(row.overfit.flagged for row in sweep.rows):
         text += " Ringed: ranks that are flagged for overfitting."
-    return f"{text} Rule: {RULE} {capital(sizes_of(sweep))}."
+    return f"{text} Rule: {rule_of(sweep)} {capital(sizes_of(sweep))}."
 
 
 def _unit(results: Results, row: RankRow) -> str:

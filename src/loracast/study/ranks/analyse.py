@@ -1,13 +1,13 @@
 """A finished rank sweep to its thresholds: errors by rank, the smallest rank that suffices, overfitting.
 
-The threshold is the smallest rank whose validation error is not shown worse than that of the rank with the lowest
-validation error: the 95 % interval of their paired difference does not lie above 0 (`scoring.bootstrap` draws patients
-and training seeds; all ranks are compared on the same draws).
+The threshold is the smallest rank whose validation error is shown to be at most a margin above that of the rank with
+the lowest validation error: the 95 % interval of their paired difference ends below that share of the lowest error
+(`scoring.bootstrap` draws patients and training seeds; all ranks are compared on the same draws). That a rank is "not
+shown worse" would not do: with few patients nothing is shown worse, and every small rank would suffice.
 
-The rank with the lowest error is chosen on the same patients, and so is the step at which training stopped. The first
-favours the best rank, and nothing corrects for comparing several ranks with it, so that the rule errs towards a larger
-threshold. Of simulated sweeps over seven ranks that are equally good (150 patients, chance in training large beside
-the patients'), it rules out the smallest in one of nine with five seeds, and in two of three with one.
+The rank with the lowest error is chosen on the same patients, and so is the step at which training stopped. That
+favours the best rank, so that the rule errs towards a larger threshold, and so does having few patients: where no
+smaller rank is shown to be close, the threshold is the best rank itself, and a note says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,9 @@ from loracast.data.windows import open_windows
 from loracast.errors import ConfigError
 from loracast.scoring.bootstrap import RESAMPLES, Estimate, differences, estimates
 from loracast.scoring.compare import FEWEST_PATIENTS
+from loracast.scoring.facts import Bounds
 from loracast.scoring.sums import PatientSums
+from loracast.study.experiment import MARGIN
 from loracast.study.ranks.finished import Finished, Run, Side, read_finished, read_side
 from loracast.study.ranks.properties import describe
 from loracast.study.ranks.result import (
@@ -50,6 +52,7 @@ def analyse(out: Path | str, *, data: str | None = None, resamples: int = RESAMP
     """
     out = Path(out)
     finished = read_finished(out)
+    margin = float(read_claim(out).spec.get("margin", MARGIN))
     windows = open_windows(out / "data" / "windows")
     patients = windows.count_patients()
     refuse_few_patients(patients["validation"])
@@ -60,10 +63,10 @@ def analyse(out: Path | str, *, data: str | None = None, resamples: int = RESAMP
         if len(arms[0].patients) < FEWEST_PATIENTS:
             notes.append(Note(code="too-few-patients", signal=signal, count=len(arms[0].patients)))
             continue
-        decision = decide(arms, resamples=resamples)
+        decision = decide(arms, margin=margin, resamples=resamples)
         rows += _rows(signal, finished, decision, (validation, test), resamples)
         thresholds[signal] = _threshold(signal, finished, decision, (validation, test), resamples)
-        notes += _notes(signal, thresholds[signal], list(finished.ranks))
+        notes += _notes(signal, thresholds[signal], list(finished.ranks), decision.worse)
     return RankSweep(
         model=finished.model,
         method=finished.method,
@@ -72,6 +75,7 @@ def analyse(out: Path | str, *, data: str | None = None, resamples: int = RESAMP
         ranks=list(finished.ranks),
         alphas=[runs[0].result.settings.get("alpha") for runs in finished.ranks.values()],
         seeds=finished.seeds,
+        margin=margin,
         patients={side: patients[side] for side in ("validation", "test")},
         windows={side: windows.meta["counts"][side] for side in ("validation", "test")},
         rows=rows,
@@ -110,31 +114,88 @@ def refuse_few_patients(validation: int) -> None:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the rule found: positions of the threshold and of the best among the ranks.
+    """What the rule found: positions of the threshold and of the best among the ranks, and the margin in the error.
 
-    `differences` are those of every rank to the best, `worse` says which are shown to be above 0.
+    `differences` are those of every rank to the best, `worse` says which are shown to be above 0, `enough` which are
+    shown to lie below the margin.
     """
 
     threshold: int
     best: int
     differences: list[Estimate]
     worse: list[bool]
+    enough: list[bool]
+    margin: float
 
 
-def decide(arms: Sequence[PatientSums], *, seed: int = 0, resamples: int = RESAMPLES) -> Decision:
+def decide(
+    arms: Sequence[PatientSums], *, margin: float = MARGIN, seed: int = 0, resamples: int = RESAMPLES
+) -> Decision:
     """Apply the rule to validation errors whose arms are the ranks in ascending order."""
-    best = int(np.argmin([arm.values()[0] for arm in arms]))
+    errors = [float(arm.values()[0]) for arm in arms]
+    best = int(np.argmin(errors))
     found = differences(arms, arms[best], seed=seed, resamples=resamples)
     worse = [one.ci95 is not None and one.ci95[0] > 0 for one in found]
-    return Decision(next(i for i, ruled_out in enumerate(worse) if i == best or not ruled_out), best, found, worse)
+    enough = [i == best or is_enough(one.ci95, errors[best], margin) for i, one in enumerate(found)]
+    return Decision(enough.index(True), best, found, worse, enough, margin)
+
+
+def is_enough(ci95: Bounds | None, lowest: float, margin: float) -> bool:
+    """Whether a difference to the lowest error is shown to be less than `margin` times that error."""
+    return ci95 is not None and ci95[1] < margin * lowest
 
 
 def by_seed(
-    arms: Sequence[PatientSums], ranks: Sequence[int], *, seed: int = 0, resamples: int = RESAMPLES
+    arms: Sequence[PatientSums],
+    ranks: Sequence[int],
+    *,
+    margin: float = MARGIN,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> list[int]:
     """The threshold rank that each training seed alone would give: only patients are drawn."""
     alone = [[arm.seed(number) for arm in arms] for number in range(arms[0].seeds)]
-    return [ranks[decide(one, seed=seed, resamples=resamples).threshold] for one in alone]
+    return [ranks[decide(one, margin=margin, seed=seed, resamples=resamples).threshold] for one in alone]
+
+
+def with_margin(sweep: RankSweep, margin: float = MARGIN) -> RankSweep:
+    """A stored sweep judged anew by the rule, from the differences that it holds: its runs are not needed.
+
+    What only the runs could tell is not known any more where the threshold moves: the thresholds of single seeds, and
+    the intervals of the threshold's test error to that of the best rank and to zero-shot.
+    """
+    rows, thresholds, notes = [], {}, [note for note in sweep.notes if note.signal is None]
+    for signal, old in sweep.thresholds.items():
+        own = sorted((row for row in sweep.rows if row.signal == signal), key=lambda row: row.rank)
+        best = next(row for row in own if row.rank == old.best_rank)
+        lowest = best.validation.value or 0.0
+        own = [
+            row.model_copy(update={"enough": row is best or is_enough(row.difference.ci95, lowest, margin)})
+            for row in own
+        ]
+        chosen = next(row for row in own if row.enough)
+        rows += own
+        thresholds[signal] = old if chosen.rank == old.rank else _moved(chosen, best, sweep.zero_shot.get(signal))
+        notes += _notes(signal, thresholds[signal], sweep.ranks, [row.worse for row in own])
+    kept = [row for row in sweep.rows if row.signal not in sweep.thresholds]
+    return sweep.model_copy(update={"margin": margin, "rows": [*rows, *kept], "thresholds": thresholds, "notes": notes})
+
+
+def _moved(chosen: RankRow, best: RankRow, zero_shot: Beside | None) -> Threshold:
+    """Another threshold than the runs were asked about: differences of test errors without an interval."""
+
+    def less(other: RankRow | Beside) -> Measured:
+        ours, theirs = chosen.test.value, other.test.value
+        return Measured(value=None if ours is None or theirs is None else ours - theirs)
+
+    same = Measured(value=0.0, ci95=(0.0, 0.0))
+    return Threshold(
+        rank=chosen.rank,
+        best_rank=best.rank,
+        by_seed=[],
+        test_difference=same if chosen.rank == best.rank else less(best),
+        vs_zero_shot=None if zero_shot is None else less(zero_shot),
+    )
 
 
 def overfit_of(curves: Sequence[Learning]) -> Overfit:
@@ -181,6 +242,7 @@ def _rows(
             test=tested[i],
             difference=_as_measured(decision.differences[i]),
             worse=decision.worse[i],
+            enough=decision.enough[i],
             overfit=overfit_of([read_facts(Learning, run.folder / "learning.json") for run in runs]),
             train_seconds=_train_seconds(runs),
         )
@@ -215,7 +277,7 @@ def _threshold(
     return Threshold(
         rank=ranks[decision.threshold],
         best_rank=ranks[decision.best],
-        by_seed=by_seed(validation.ranks[signal], ranks, resamples=resamples),
+        by_seed=by_seed(validation.ranks[signal], ranks, margin=decision.margin, resamples=resamples),
         test_difference=to_best,
         vs_zero_shot=to_zero_shot,
     )
@@ -240,16 +302,19 @@ def _beside(
     }
 
 
-def _train_seconds(runs: Sequence[Run]) -> float:
-    return float(np.mean([run.result.costs.train_seconds or 0.0 for run in runs]))
+def _train_seconds(runs: Sequence[Run]) -> float | None:
+    known = [seconds for run in runs if (seconds := run.result.costs.train_seconds) is not None]
+    return float(np.mean(known)) if known else None
 
 
-def _notes(signal: str, threshold: Threshold, ranks: Sequence[int]) -> list[Note]:
-    """What a reader must know before taking a threshold at its word."""
+def _notes(signal: str, threshold: Threshold, ranks: Sequence[int], worse: Sequence[bool]) -> list[Note]:
+    """What a reader must know before taking a threshold at its word; `worse` says which ranks are shown to be."""
     notes = []
     if threshold.rank == ranks[-1]:
         notes.append(Note(code="largest-rank", signal=signal, rank=threshold.rank))
+    if threshold.rank == threshold.best_rank and not all(worse[: ranks.index(threshold.rank)]):
+        notes.append(Note(code="best-rank", signal=signal, rank=threshold.rank))
     gain = threshold.vs_zero_shot
-    if gain is not None and (gain.ci95 is None or gain.ci95[1] >= 0):
+    if gain is not None and gain.ci95 is not None and gain.ci95[1] >= 0:
         notes.append(Note(code="not-better-than-zero-shot", signal=signal, rank=threshold.rank))
     return notes

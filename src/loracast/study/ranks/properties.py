@@ -158,7 +158,7 @@ def relate(sweeps: Sequence[RankSweep]) -> Relation:
     return Relation(
         rows=rows,
         correlations={name: _spearman(rows, name) for name in PROPERTIES},
-        flat=sum(row.beats_zero_shot is not True for row in rows),
+        flat=sum(row.beats_zero_shot is False for row in rows),
     )
 
 

@@ -41,8 +41,10 @@ class RankRow(Frozen):
     """Validation error less that of the best rank."""
     worse: bool
     """Whether that difference is shown to be above 0."""
+    enough: bool | None = None
+    """Whether it is shown to lie below the margin: the rank suffices. None in sweeps of 0.2, which had none."""
     overfit: Overfit
-    train_seconds: float
+    train_seconds: float | None
 
 
 class Threshold(Frozen):
@@ -51,6 +53,7 @@ class Threshold(Frozen):
     rank: int
     best_rank: int
     by_seed: list[int]
+    """What each training seed alone would give; empty where that is not known."""
     test_difference: Measured
     vs_zero_shot: Measured | None
 
@@ -59,7 +62,7 @@ class Beside(Frozen):
     """An arm beside the ranks (zero-shot, full fine-tuning) on one signal."""
 
     trainable_parameters: int
-    train_seconds: float
+    train_seconds: float | None
     validation: Measured
     test: Measured
 
@@ -68,7 +71,13 @@ class Note(Frozen):
     """What a reader must know before taking a threshold at its word: a code, and what it is about."""
 
     code: Literal[
-        "one-seed", "too-few-patients", "largest-rank", "not-better-than-zero-shot", "seeds-left-out", "runs-not-done"
+        "one-seed",
+        "too-few-patients",
+        "largest-rank",
+        "not-better-than-zero-shot",
+        "seeds-left-out",
+        "runs-not-done",
+        "best-rank",
     ]
     signal: str | None = None
     rank: int | None = None
@@ -87,6 +96,9 @@ class RankSweep(Frozen):
     ranks: list[int]
     alphas: list[float | None]
     seeds: list[int]
+    margin: float | None = None
+    """The share of the lowest error by which a rank that suffices may be worse at most; None in sweeps of 0.2, whose
+    threshold was the smallest rank not shown worse."""
     patients: dict[str, int]
     windows: dict[str, int]
     rows: list[RankRow]

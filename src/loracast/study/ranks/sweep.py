@@ -16,7 +16,7 @@ from loracast.files import digest
 from loracast.models.registry import kind_of
 from loracast.spec import parse
 from loracast.study.engine import Plan
-from loracast.study.experiment import ExperimentSpec
+from loracast.study.experiment import MARGIN, ExperimentSpec
 from loracast.study.ranks.analyse import refuse_few_patients, write_sweep
 from loracast.study.ranks.properties import relate
 from loracast.study.ranks.result import ALL, RELATION, RankSweep, Relation
@@ -46,6 +46,7 @@ def rank_experiment(
     alpha: float | None = None,
     alpha_per_rank: float | None = None,
     full: bool = True,
+    margin: float = MARGIN,
     window: Settings | None = None,
     split: Settings | None = None,
     training: Settings | None = None,
@@ -57,7 +58,8 @@ def rank_experiment(
 
     `ranks` left out are 1, 2, 4, … 64; those that the model's matrices cannot have are then dropped, which `say` is
     told. Ranks that are given are never dropped: the run refuses them. `window`, `split`, `training` and `forecasting`
-    take the keys of `WindowSpec`, `SplitSpec`, `TrainSpec` and `ForecastSpec`. Seeds count from 0; `name` is that of
+    take the keys of `WindowSpec`, `SplitSpec`, `TrainSpec` and `ForecastSpec`. A rank suffices where it is shown to be
+    worse than the best by less than `margin` times the best's error. Seeds count from 0; `name` is that of
     the table if not given.
 
     LoRA adds alpha / rank times its update. `alpha` (16 if not given, as in arXiv 2405.10216 at rank 2) is fixed over
@@ -92,6 +94,7 @@ def rank_experiment(
         "arms": [*beside, *(arm(rank) for rank in chosen)],
         "seeds": tuple(range(seeds)),
         "validation_scores": True,
+        "margin": margin,
     }
     return parse(ExperimentSpec, content, "The rank sweep")
 
