@@ -35,16 +35,7 @@ def forecast(model: Model, chosen: np.ndarray, *, times: float = 1, samples: int
     return predict(model, context, HORIZON, ForecastSpec(samples=samples), known(chosen), **more)
 
 
-@pytest.fixture
-def threads():
-    """As many threads as the machine has: what is alike on one may not be on two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_company_order_and_the_size_of_a_batch_change_no_bit(model, threads):
+def test_company_order_and_the_size_of_a_batch_change_no_bit(model):
     every = np.arange(COUNT)
     whole = forecast(model, every)
     assert np.isfinite(whole).all()
