@@ -193,7 +193,10 @@ def forecast(
         overwrite=overwrite,
         quantiles=LEVELS if quantiles is None else numbers_in(quantiles),
     )
-    print("\n".join([*forecast_told(told), f"Quantiles: {out}"]))
+    first, *notes = forecast_told(told)
+    print(f"{first} Quantiles: {out}")
+    for note in notes:
+        say(note)
 
 
 @app.command()

@@ -7,7 +7,8 @@ from loracast.study.summary import ForecastFacts
 
 def forecast_told(facts: ForecastFacts) -> list[str]:
     """How many series were forecast, how many got no numbers, and what to beware of."""
-    lines = [f"Forecast {facts.series - facts.too_sparse:,} of {facts.series:,} series."]
+    some = f"{facts.series - facts.too_sparse:,} of " if facts.too_sparse else ""
+    lines = [f"Forecast {some}{facts.series:,} series."]
     if facts.too_sparse:
         lines.append(
             f"{plural(facts.too_sparse, 'series')} without numbers (null): less than {facts.least_observed:.0%} of the "
