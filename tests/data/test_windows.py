@@ -97,6 +97,24 @@ def test_the_store_holds_exactly_the_windows_that_a_plain_loop_finds(tmp_path, r
         np.testing.assert_array_equal(cut, expected[side])
 
 
+@pytest.mark.parametrize(
+    ("hidden", "attrition"),
+    [
+        ((2, 3), {"context_too_sparse": 0, "target_too_sparse": 0}),
+        ((1, 2, 3), {"context_too_sparse": 3, "target_too_sparse": 0}),
+        ((5, 6), {"context_too_sparse": 0, "target_too_sparse": 0}),
+        ((4, 5, 6), {"context_too_sparse": 0, "target_too_sparse": 3}),
+    ],
+)
+def test_a_window_of_which_just_half_is_measured_is_kept(tmp_path, hidden, attrition):
+    values = [None if step in hidden else float(step) for step in range(8)]
+    # One window a patient whose steps are hidden, and one that is whole, so that no side is empty.
+    rows = {(f"p{n}", f"s{n}-{k}", "map"): row for n in range(3) for k, row in enumerate((values, [1.0] * 8))}
+    table = write_long(tmp_path / "t.parquet", rows)
+    found = cut_windows(table, sides_of(table), WindowSpec(context=4, horizon=4), tmp_path / "w").meta["attrition"]
+    assert {name: found[name] for name in attrition} == attrition
+
+
 def test_windows_never_cross_series_and_lie_on_their_patients_side(vitals, tmp_path):
     sides = sides_of(vitals)
     windows = cut_windows(vitals, sides, SPEC, tmp_path / "w")
