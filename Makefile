@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench study clean
+.PHONY: demo test check mutation format bench study clean
 
 demo: $(READY)  ## the whole path on simulated patients, in about three minutes
 	$(BIN)/loracast demo --out demo
@@ -15,6 +15,9 @@ check: $(READY)  ## style and types
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+
+mutation: $(READY)  ## how many planted faults the tests notice, an hour or two
+	OMP_NUM_THREADS=1 nice $(BIN)/python benchmarks/mutation.py --json benchmarks/mutation.json
 
 format: $(READY)
 	$(BIN)/ruff format src tests benchmarks
@@ -33,4 +36,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build demo bench.json .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build demo bench.json mutants .mypy_cache .pytest_cache .ruff_cache
