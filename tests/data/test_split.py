@@ -94,6 +94,11 @@ def test_each_share_goes_to_its_own_side():
     assert sides == {"train": 60, "validation": 30, "test": 10}
 
 
+def test_shares_that_leave_one_to_train_on_are_kept():
+    sides = Counter(split_patients(names(10), SplitSpec(shares=(0.1, 0.4, 0.5))).values())
+    assert sides == {"train": 1, "validation": 4, "test": 5}
+
+
 @pytest.mark.parametrize("spec", [SplitSpec(), SplitSpec(folds=3)])
 def test_three_patients_are_enough_for_three_sides(spec):
     assert Counter(split_patients(names(3), spec).values()) == {"train": 1, "validation": 1, "test": 1}
