@@ -3,13 +3,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check mutation format bench study clean
+.PHONY: demo test check fuzz mutation format bench study clean
 
 demo: $(READY)  ## the whole path on simulated patients, in about three minutes
 	$(BIN)/loracast demo --out demo
 
 test: $(READY)  ## all tests, a process a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+fuzz: $(READY)  ## some ten thousand damaged inputs of every kind that is read
+	OMP_NUM_THREADS=1 LORACAST_FUZZ=400 $(BIN)/python -m pytest -o timeout=0 tests/fuzz
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check src tests benchmarks

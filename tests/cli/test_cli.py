@@ -141,7 +141,7 @@ BAD = {
     f"data cinc2019 tables {OUT}": "No .psv file in tables",
     f"data table word.csv {TABLE}": "1 of 2 rows have text instead of a number",
     f"data table infinite.csv {TABLE}": "1 of 2 rows have an infinite value",
-    f"data table latin.csv {TABLE}": "not utf-8 encoded",
+    f"data table latin.csv {TABLE}": "the text is not UTF-8",
     f"data table gone.csv {TABLE}": "No file gone.csv",
     f"data table word.csv {TABLE} --value mg": "No column 'mg' (value)",
     f"data table sound.csv {TABLE} --unit mmol/L": "keeps it in mg/dL",
@@ -183,8 +183,8 @@ BAD = {
     "evaluate vitals.parquet --adapter gone": "gone holds no adapter",
     "run gone.toml --out x": "No such table",
     "run none.toml --out x": "No experiment file none.toml",
-    "run vitals.parquet --out x": "not valid TOML",
-    "run broken.toml --out x": "not valid TOML",
+    "run vitals.parquet --out x": "is not UTF-8",
+    "run broken.toml --out x": "is not UTF-8",
     "run misspelt.toml --out x": "training.stepps: Extra inputs are not permitted. Keys: steps",
     "run mistyped.toml --out x": "('four' given)",
     "run source.toml --out x": "mimic3",
@@ -242,6 +242,17 @@ def test_a_mistake_of_ours_ends_with_1_and_asks_for_a_report(loracast_in, monkey
     assert code == 1
     assert "ZeroDivisionError" in err
     assert "Please report it" in err
+
+
+def test_a_mistake_of_ours_says_where_it_was_made_and_no_value(loracast_in, monkeypatch):
+    monkeypatch.setattr("loracast.report.read_summary", lambda folder: {}["pat-Zq7x"])
+    _, _, err = loracast_in("report", "tables")
+    assert "KeyError" in err
+    assert "test_cli.py" in err
+    # The line of code above it names the key: it is of this test, and no data.
+    assert "KeyError: 'pat-Zq7x'" not in err
+    monkeypatch.setenv("LORACAST_TRACEBACK", "1")
+    assert "KeyError: 'pat-Zq7x'" in loracast_in("report", "tables")[2]
 
 
 @pytest.mark.parametrize(

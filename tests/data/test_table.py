@@ -2,10 +2,12 @@ import json
 from datetime import datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from loracast.data.readers.table import write_table
 from loracast.data.table import LONG_SCHEMA, open_table
 from loracast.errors import DataError
 
@@ -99,3 +101,55 @@ def test_the_grid_a_table_states_is_the_one_its_rows_are_held_to(tmp_path):
     pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
     with pytest.raises(DataError, match="is not 300 s after the row above it"):
         open_table(path)
+
+
+def test_a_table_that_was_changed_beside_its_attrition_is_refused(tmp_path):
+    frame = pd.DataFrame(
+        {"who": ["a"] * 3, "at": pd.date_range("2150-03-01", periods=3, freq="h"), "mg": [80.0, 90, 95]}
+    )
+    out = tmp_path / "a.parquet"
+    write_table(frame, out, grid="60min", patient="who", time="at", value="mg", signal="glucose")
+    open_table(out)
+    pq.write_table(pq.read_table(out), out, compression="none")
+    with pytest.raises(DataError, match=r"is not the table that a\.attrition\.json was written with"):
+        open_table(out)
+    (tmp_path / "a.attrition.json").rename(tmp_path / "moved.json")
+    assert open_table(out).signals == ("glucose",)
+
+
+def test_a_slash_in_a_signal_makes_no_two_series_one(tmp_path):
+    rows = [(stay, signal, hour) for stay, signal in (("a/b", "c"), ("a", "b/c")) for hour in range(3)]
+    frame = pd.DataFrame(rows, columns=["stay", "signal", "hour"])
+    frame["at"] = pd.Timestamp("2150-03-01") + pd.to_timedelta(frame.pop("hour"), "h")
+    frame = frame.assign(patient=frame["stay"], mg=1.0)
+    columns = {"patient": "patient", "stay": "stay", "time": "at", "value": "mg", "signal": "signal"}
+    write_table(frame, tmp_path / "a.parquet", grid="60min", unit={"c": "x", "b/c": "x"}, **columns)
+    open_table(tmp_path / "a.parquet")
+    assert set(pq.read_table(tmp_path / "a.parquet")["series"].to_pylist()) == {"a/b/c", "a/b%2Fc"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "the whole: Input should be"),
+        ('{"grid_seconds": "3600"}', "grid_seconds: Input should be a valid integer"),
+        ('{"grid_seconds": 0}', "grid_seconds: Input should be greater"),
+        ('{"units": {"map": 1}}', r"units\.map: Input should be a valid string"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+def test_metadata_of_another_type_is_refused(tmp_path, metadata, told):
+    table = pa.table({name: [] for name in LONG_SCHEMA.names}, schema=LONG_SCHEMA.with_metadata({"loracast": metadata}))
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=told):
+        open_table(tmp_path / "a.parquet")
+
+
+def test_a_text_that_is_no_text_is_refused(tmp_path):
+    whole = pa.table({name: ["x"] for name in ("patient", "stay", "series", "signal")})
+    damaged = whole.set_column(0, "patient", pa.array([b"\xff"]).view(pa.string()))
+    table = damaged.append_column("time", pa.array([0], pa.timestamp("us"))).append_column("value", pa.array([1.0]))
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        open_table(tmp_path / "a.parquet")

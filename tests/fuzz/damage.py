@@ -23,26 +23,13 @@ fuzz = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 OUTCOMES: Counter[str] = Counter()
-TOKENS = (b"\n", b"\r", b"\r\n", b",", b";", b'"', b"|", b"\0", b"\xff", b"\xef\xbb\xbf", b"NaN", b"inf", b"-",
-          b"1e999", b"9" * 30, b"2024-13-45", b"294247-01-10", b"null", b"[" * 2000, b"../", b"PAR1",
-          b"PK\x01\x02")  # fmt: skip
+TOKENS = (
+    *(b"\n", b"\r", b"\r\n", b",", b";", b'"', b"|", b"\0", b"\xff", b"\xef\xbb\xbf", b"NaN", b"inf", b"-", b"1e999"),
+    *(b"9" * 30, b"2024-13-45", b"294247-01-10", b"null", b"[" * 2000, b"../", b"PAR1", b"PK\x01\x02"),
+)
 ODD = (
-    None,
-    True,
-    -1,
-    0,
-    2**40,
-    10**400,
-    1e308,
-    float("nan"),
-    "",
-    "x" * 300,
-    "../../etc",
-    [],
-    {},
-    [[]],
-    [1, "a"],
-    {"a": {}},
+    *(None, True, -1, 0, 2**40, 10**400, 1e308, float("nan"), "", "x" * 300, "../../etc"),
+    *([], {}, [[]], [1, "a"], {"a": {}}),
 )
 
 

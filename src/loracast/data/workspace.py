@@ -88,9 +88,7 @@ def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(config=OFFLINE)
     text = plain_path(path)
     if "?" in text:
-        raise DataError(
-            f"{path.parent.parent} has a ? in its name, which DuckDB cannot work beside. Give another --out."
-        )
+        raise DataError(f"{path.parent.parent} has a ? in its path, which DuckDB cannot work in. Give another --out.")
     return duckdb.connect(text, config=OFFLINE)
 
 
