@@ -184,7 +184,7 @@ BAD = {
     "run gone.toml --out x": "No such table",
     "run none.toml --out x": "No experiment file none.toml",
     "run vitals.parquet --out x": "is not UTF-8",
-    "run broken.toml --out x": "is not UTF-8",
+    "run broken.toml --out x": "not valid TOML",
     "run misspelt.toml --out x": "training.stepps: Extra inputs are not permitted. Keys: steps",
     "run mistyped.toml --out x": "('four' given)",
     "run source.toml --out x": "mimic3",
