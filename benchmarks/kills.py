@@ -232,8 +232,8 @@ def measure() -> None:
     parser.add_argument("--only", default=",".join(COMMANDS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    # A thousand series would be scored for minutes, in which nothing is written.
-    pretrain.synthetic_scores = functools.partial(pretrain.synthetic_scores, count=20)
+    # A thousand series would be scored for minutes, in which nothing is written; the tiny network sees no more.
+    pretrain.synthetic_scores = functools.partial(pretrain.synthetic_scores, count=20, context=24, horizon=8)
     rng, broken = random.Random(arguments.seed), []
     with tempfile.TemporaryDirectory(prefix="loracast-kills-") as work:
         place = Path(work)
