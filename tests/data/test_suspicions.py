@@ -107,8 +107,8 @@ def test_more_than_one_in_a_hundred_that_disagree_is_told_with_how_many(tmp_path
 
 
 def test_what_a_conversion_does_to_the_last_digit_is_no_disagreement(tmp_path):
-    frame = frame_of({"p": [37.0] * 3})
-    frame = pd.concat([frame.assign(unit="C"), frame.assign(x=98.6, unit="F")])
+    frame = frame_of({"p": [38.0] * 3})
+    frame = pd.concat([frame.assign(unit="C"), frame.assign(x=100.4, unit="F")])
     _, attrition = put(frame, tmp_path, "temperature", unit_column="unit")
     assert [step.dropped_rows for step in attrition.steps[-3:]] == [3, 0, 0]
 
