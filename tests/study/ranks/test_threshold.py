@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from loracast.scoring.bootstrap import estimates
-from loracast.study.ranks.analyse import by_seed, decide, is_enough, overfit_of
-from loracast.study.ranks.result import Overfit
+from loracast.study.ranks.analyse import by_seed, decide, is_enough, overfit_of, with_margin
+from loracast.study.ranks.result import Measured, Overfit, RankRow, RankSweep, Threshold
 from loracast.study.summary import Learning
 from tests.scoring.arms import patient_sums
 
@@ -206,3 +206,49 @@ def test_a_rank_is_flagged_where_most_seeds_are():
     assert found.gap == pytest.approx((2 * 0.5 / 0.9 + 0.005 / 0.72) / 3)
     assert not overfit_of([bad, good]).flagged
     assert overfit_of([bad, good, good]).seeds == 1
+
+
+def level(value, ci95=None):
+    return Measured(value=value, ci95=ci95)
+
+
+def stored(threshold=1, upper=0.05):
+    """A sweep of 0.2: ranks 1, 2 and 4, the best 4 with an error of 2, and rank 2 at most 0.015 worse."""
+    away = {1: level(0.01, (-0.03, upper)), 2: level(0.005, (-0.01, 0.015)), 4: level(0.0, (0.0, 0.0))}
+    rows = [
+        RankRow(
+            signal="map", metric="mae", rank=rank, trainable_parameters=rank, validation=level(2 + away[rank].value),
+            test=level(3 + away[rank].value), difference=away[rank], worse=False,
+            overfit=Overfit(flagged=False, gap=0, seeds=0), train_seconds=1.0,
+        )
+        for rank in (1, 2, 4)
+    ]  # fmt: skip
+    found = Threshold(
+        rank=threshold, best_rank=4, by_seed=[1, 1], test_difference=level(0.01, (-1, 1)), vs_zero_shot=None
+    )
+    sides = {"validation": 30, "test": 30}
+    return RankSweep(
+        model="tiny", method="lora", data="made-up", metric="mase", ranks=[1, 2, 4], alphas=[16.0] * 3, seeds=[0, 1],
+        patients=sides, windows=sides, rows=rows, thresholds={"map": found}, series={},
+    )  # fmt: skip
+
+
+def test_a_stored_sweep_is_judged_by_the_margin_and_forgets_what_only_its_runs_could_tell():
+    found = with_margin(stored())
+    assert found.margin == 0.01
+    assert [row.enough for row in found.rows] == [False, True, True]
+    moved = found.thresholds["map"]
+    assert (moved.rank, moved.best_rank, moved.by_seed) == (2, 4, [])
+    assert (moved.test_difference.value, moved.test_difference.ci95) == (pytest.approx(0.005), None)
+
+
+def test_a_stored_threshold_that_stays_keeps_all_that_it_knew():
+    old = stored(upper=0.019)
+    assert with_margin(old).thresholds == old.thresholds
+    assert with_margin(stored(), 0.03).thresholds == stored().thresholds
+
+
+def test_where_only_the_best_rank_is_left_a_note_says_that_the_patients_cannot_tell():
+    assert [(note.code, note.rank) for note in with_margin(stored(), 0.001).notes] == [
+        ("largest-rank", 4), ("best-rank", 4),
+    ]  # fmt: skip
