@@ -312,7 +312,9 @@ def test_adapt_forecast_and_evaluate_print_results_to_stdout_and_progress_to_std
     folder, out = tmp_path / "adapter", tmp_path / "forecast.parquet"
     code, said, noted = loracast_in(*ADAPT.split(" "), "--out", folder)
     assert code == 0, noted
-    assert said.startswith("Trained 1,536 numbers; validation loss ")
+    assert said.startswith("Trained 1,536 numbers on ")
+    assert "Validation loss on " in said
+    assert " windows): " in said
     code, said, _ = loracast_in(*FORECAST.split(" "), "--adapter", folder, "--samples", "2", "--out", out)
     assert (code, said) == (0, f"Forecast 42 series. Quantiles: {out}\n")
     assert pq.read_metadata(out).num_rows == 42 * 6
