@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loracast.files import read_json
+from loracast.files.texts import markdown_text
 from loracast.report.render import markdown
 from loracast.report.results import summary_in
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
@@ -17,7 +18,6 @@ from loracast.report.terminal import bench_table
 from loracast.study.bench.settings import read_bench
 from loracast.study.ranks.result import RELATION, SWEEP, RankSweep, Relation
 from loracast.study.summary import read_facts
-from loracast.texts import markdown_text
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "study.md")

@@ -7,7 +7,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "loracast"
 FILES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
 ROOMS = [
-    *("errors", "files", "texts", "spec", "types"),
+    *("errors", "files", "spec", "types"),
     *("scoring", "data", "models", "tuning", "training", "study", "report", "cli"),
 ]
 """Each imports only from those before it."""

@@ -9,7 +9,7 @@ import pytest
 
 from loracast.data.workspace import arrow_of, connect, csv_source, reading, source_of, told_names, workspace
 from loracast.errors import DataError
-from loracast.texts import identifier, quoted
+from loracast.files.texts import identifier, quoted
 
 
 def read(path):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from loracast.errors import ConfigError
 from loracast.files import write_json
+from loracast.files.texts import latex_text
 from loracast.report import frames
 from loracast.report.render import Cell, Column, Table, csv, html, latex, markdown, table_of
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
@@ -27,7 +28,6 @@ from loracast.report.terminal import (
     threshold_table,
 )
 from loracast.study.ranks.result import Correlation, Relation, RelationRow
-from loracast.texts import latex_text
 from tests.report.conftest import ARMS, LORA, SIGNALS, changed, summary_of
 from tests.report.study import RANKS, study_summary, sweep_of
 

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from loracast.errors import ConfigError, LoracastError
 from loracast.files import refuse_taken
-from loracast.texts import terminal_text
+from loracast.files.texts import terminal_text
 from loracast.training import distributed
 
 PIPED_WIDTH = 200

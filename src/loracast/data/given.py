@@ -12,7 +12,7 @@ from loracast.data.times import FIRST_YEAR, LAST_YEAR, Clock, out_of_years, zone
 from loracast.data.units import AS_IT_IS, Conversion, conversion, kept_units, not_convertible, refuse_names
 from loracast.data.workspace import one, told_names
 from loracast.errors import ConfigError, DataError
-from loracast.texts import identifier, quoted
+from loracast.files.texts import identifier, quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -19,7 +19,7 @@ from loracast.data.times import FIRST_YEAR, LAST_YEAR, out_of_years, set_clocks
 from loracast.data.workspace import one, parquet_source
 from loracast.errors import DataError
 from loracast.files import file_digest, written
-from loracast.texts import plain_path, quoted
+from loracast.files.texts import plain_path, quoted
 from loracast.types import Say
 
 if TYPE_CHECKING:

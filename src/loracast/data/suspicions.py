@@ -12,7 +12,7 @@ from loracast.data.attrition import Note, counted
 from loracast.data.units import convertible, lookalikes
 from loracast.data.workspace import one
 from loracast.errors import DataError
-from loracast.texts import quoted
+from loracast.files.texts import quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -22,8 +22,8 @@ from loracast.data.units import unit_of
 from loracast.data.workspace import connect, parquet, parquet_source, reading, refuse_twins
 from loracast.errors import DataError
 from loracast.files import file_digest, read_json, regular
+from loracast.files.texts import quoted
 from loracast.spec import Frozen
-from loracast.texts import quoted
 from loracast.types import Table
 
 REWRITE = "Put it on a regular grid with loracast.write_table or `loracast data table`."

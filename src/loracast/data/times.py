@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from loracast.data.workspace import one
 from loracast.errors import ConfigError, DataError
-from loracast.texts import quoted
+from loracast.files.texts import quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from loracast.data.attrition import attrition_path
 from loracast.errors import ConfigError, DataError
 from loracast.files import claimed, regular, temporary_beside
-from loracast.texts import one_file, plain_path, quoted
+from loracast.files.texts import one_file, plain_path, quoted
 
 if TYPE_CHECKING:
     import duckdb

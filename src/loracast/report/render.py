@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from loracast.files.texts import csv_text, latex_text, markdown_text, terminal_text
 from loracast.report.readable import ABSENT
-from loracast.texts import csv_text, latex_text, markdown_text, terminal_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment

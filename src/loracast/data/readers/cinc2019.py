@@ -20,8 +20,8 @@ from loracast.data.readers.archive import Found, Record, records_of
 from loracast.data.schema import SIGNALS, TableInfo, signals_named
 from loracast.data.workspace import one, told_names, workspace
 from loracast.errors import DataError
+from loracast.files.texts import quoted
 from loracast.spec import AtLeastZero
-from loracast.texts import quoted
 from loracast.types import Say
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from loracast.data.schema import SIGNALS, TableInfo, signals_named
 from loracast.data.times import Clock, zone_refused
 from loracast.data.workspace import columns_of, one, source_of, told_names, workspace
 from loracast.errors import DataError
+from loracast.files.texts import identifier, quoted
 from loracast.spec import AtLeastZero
-from loracast.texts import identifier, quoted
 from loracast.types import Say
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from loracast.data.suspicions import clock_went_back
 from loracast.data.times import Clock
 from loracast.data.workspace import arrow_of, columns_of, one, source_of, workspace
 from loracast.errors import ConfigError, DataError
-from loracast.texts import quoted
+from loracast.files.texts import quoted
 from loracast.types import Say, Table
 
 if TYPE_CHECKING:

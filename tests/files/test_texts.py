@@ -2,7 +2,7 @@
 
 import pytest
 
-from loracast.texts import csv_text, markdown_text, terminal_text
+from loracast.files.texts import csv_text, markdown_text, terminal_text
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n"])

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and files of others that are looked at first.
+"""Files that appear whole or not at all, and files of others that are looked at first; texts made safe: `texts`.
 
 One process at a time writes to a place, and nothing that stands is replaced or removed unasked. What is not whole yet
 lies in a hidden folder beside its final name, `.NAME.XXXXXXXX.loracast.partial`, on which its process holds a lock of
