@@ -10,6 +10,7 @@ import pytest
 
 from loracast.data.windows import open_windows
 from loracast.errors import ConfigError
+from loracast.scoring.checks import CHECKS
 from loracast.study.summarise import choose_examples, references_of
 from loracast.study.summary import ArmFacts, Example, RunResult, Summary, read_facts
 
