@@ -27,7 +27,7 @@ _HOME = {
 }
 
 __all__ = sorted(_HOME)
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def __getattr__(name: str) -> Any:
