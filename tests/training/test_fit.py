@@ -249,6 +249,19 @@ def test_a_checkpoint_without_its_marker_is_passed_over(tiny, windows, tmp_path,
     assert same(weights(arm), final)
 
 
+@pytest.mark.parametrize("name", ["trained.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_checkpoint_that_was_changed_since_is_refused_before_it_is_loaded(
+    tiny, windows, tmp_path, uninterrupted, name
+):
+    shutil.copytree(uninterrupted["lora"][2], tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "checkpoint-12" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(TrainingError, match=f"{name} was changed or damaged"):
+        train(attached(tiny, "lora"), windows, tmp_path, resume=True)
+
+
 def test_a_run_that_had_stopped_early_trains_no_more_when_resumed(tiny, windows, tmp_path):
     loop = LOOP.model_copy(update={"steps": 60, "patience": 2})
     expected = train(attached(tiny, "full"), windows, tmp_path, loop, rate=50.0)

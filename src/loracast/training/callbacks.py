@@ -14,9 +14,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from loracast.errors import TrainingError
-from loracast.files import write_json
 from loracast.training import distributed
-from loracast.training.checkpoint import BEST, MARKER, is_over, save, validation_curve
+from loracast.training.checkpoint import BEST, is_over, mark_whole, save, validation_curve
 from loracast.training.task import Task
 from loracast.tuning.schedule import Schedule
 
@@ -84,7 +83,7 @@ class MarkWhole(TrainerCallback):
         distributed.barrier()  # every process has put its random state into the checkpoint
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if distributed.is_main():
-            write_json(folder / MARKER, {"seconds": time.monotonic() - self.start, **self.facts()}, overwrite=True)
+            mark_whole(folder, {"seconds": time.monotonic() - self.start, **self.facts()})
 
 
 class AfterCheckpoint(TrainerCallback):

@@ -12,10 +12,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from loracast.errors import TrainingError
-from loracast.files import read_json, written
+from loracast.files import file_digest, read_json, read_text, write_json, written
 from loracast.training import distributed
 from loracast.training.task import Task
 
@@ -78,6 +79,13 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=step_of, default=None)
 
 
+def mark_whole(checkpoint: Path, facts: Mapping[str, Any]) -> None:
+    """Write the marker of a checkpoint: `facts`, and the SHA-256 of every file, by which damage is seen."""
+    files = {file.name: file_digest(file) for file in sorted(checkpoint.iterdir()) if file.is_file()}
+    files.pop(MARKER, None)
+    write_json(checkpoint / MARKER, {**facts, "files": files}, overwrite=True)
+
+
 def step_of(checkpoint: Path) -> int:
     """The step after which a checkpoint was written."""
     return int(checkpoint.name.split("-")[1])
@@ -85,15 +93,30 @@ def step_of(checkpoint: Path) -> int:
 
 def history_of(checkpoint: Path) -> list[dict[str, Any]]:
     """The Trainer's log up to a checkpoint."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    return list(state["log_history"])
+    file = checkpoint / "trainer_state.json"
+    try:
+        # Not `read_json`: the Trainer notes a gradient that is not finite, which JSON has no number for.
+        return list(json.loads(read_text(file, TrainingError))["log_history"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise TrainingError(f"{file} is damaged. Remove {checkpoint}, and resume again.") from error
 
 
 def facts_of(checkpoint: Path | None) -> dict[str, Any]:
-    """What a checkpoint's marker says; raises TrainingError where other numbers of processes would continue it."""
+    """What a checkpoint's marker says, but for the digests of its files.
+
+    Raises TrainingError where one of these is not as it was written, before anything of it is loaded, and where other
+    numbers of processes would continue it.
+    """
     if checkpoint is None:
         return {}
-    facts: dict[str, Any] = read_json(checkpoint / MARKER)
+    facts: dict[str, Any] = read_json(checkpoint / MARKER, TrainingError)
+    for name, stated in facts.pop("files", {}).items():
+        file = checkpoint / name
+        if not file.is_file() or file_digest(file) != stated:
+            raise TrainingError(
+                f"{file} was changed or damaged since it was written. Remove {checkpoint}: a resume then goes on from "
+                "the checkpoint before it, or begins anew."
+            )
     begun, now = facts.get("processes", 1), distributed.world_size()
     if begun != now:
         raise TrainingError(
@@ -113,14 +136,21 @@ def save(task: Task, folder: Path, name: str) -> None:
 @torch.no_grad()
 def load(task: Task, folder: Path, name: str) -> None:
     """Put back what `save` wrote; raises TrainingError where that is of another method."""
-    saved = safetensors.torch.load_file(folder / f"{name}.safetensors")
+    saved = _read(folder / f"{name}.safetensors")
     beside = folder / f"{name}-schedule.safetensors"
     if set(task.trainable) != set(saved) or beside.is_file() != (task.schedule is not None):
         raise TrainingError("The checkpoint holds other weights than this method trains. Remove it and start again.")
     for key, parameter in task.trainable.items():
         parameter.copy_(saved[key])
     if task.schedule is not None:
-        task.schedule.load(safetensors.torch.load_file(beside))
+        task.schedule.load(_read(beside))
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        return dict(safetensors.torch.load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{file} cannot be read ({type(error).__name__}). Begin anew without resuming.") from error
 
 
 def _write(tensors: Mapping[str, Tensor], file: Path) -> None:
