@@ -144,7 +144,7 @@ BAD = {
     f"data table latin.csv {TABLE}": "the text is not UTF-8",
     f"data table gone.csv {TABLE}": "No file gone.csv",
     f"data table word.csv {TABLE} --value mg": "No column 'mg' (value)",
-    f"data table sound.csv {TABLE} --unit mmol/L": "keeps it in mg/dL",
+    f"data table sound.csv {TABLE} --unit mmHg": "is kept in mg/dL",
     f"data table sound.csv --grid 15min --signal lactate {OUT}": "State its unit",
     "data table vitals.parquet --grid 60min --out vitals.parquet": "vitals.parquet exists already",
     "data table vitals.parquet --grid 60min --out vitals.parquet --overwrite": "is what is read",

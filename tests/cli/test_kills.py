@@ -107,7 +107,7 @@ CASES = {
     ],
     "merge inputs/adapter --backbone inputs/tiny --out out": ["loracast.tuning.adapter:write_json"],
     "adapt inputs/vitals.parquet --backbone inputs/tiny --context 24 --horizon 6 --steps 2 --out out": [
-        "loracast.training.callbacks:write_json",
+        "loracast.training.checkpoint:write_json",
         "loracast.study.steps:save_adapter",
     ],
     "pretrain inputs/recipe.toml --out out": ["loracast.training.pretrain.measure:synthetic_scores"],

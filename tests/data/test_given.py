@@ -21,7 +21,7 @@ def frame_of(values, **more):
 
 def put(frame, tmp_path, **options):
     out = tmp_path / "own.parquet"
-    attrition = write_table(frame, out, **{"grid": "60min", **OWN, **options})
+    attrition = write_table(frame, out, overwrite=True, **{"grid": "60min", **OWN, **options})
     assert sums_up(attrition.as_json())
     return list(cells(out).values()), attrition
 
@@ -153,7 +153,7 @@ def test_a_point_beside_a_decimal_comma_is_not_taken_for_one(tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "error", "message"),
     [
-        ("who;at;x\np;2024-03-01;80\n", {}, DataError, "cut by another delimiter: give --delimiter ';'"),
+        ("who;at;x\np;2024-03-01;80\n", {}, DataError, "its delimiter is not ','. Say so .--delimiter ';'"),
         ("who,at,x\np,2024-03-01,80\nä,2024-03-01,80\n", {}, DataError, "--encoding latin-1"),
         ("who,at,x\np,2024-03-01,80\n", {"csv_form": {"delimiter": ";;"}}, ConfigError, "Give one character"),
         ("who,at,x\np,2024-03-01,80\n", {"csv_form": {"encoding": "utf-9"}}, ConfigError, "one of utf-8, latin-1"),

@@ -23,7 +23,7 @@ def frame_of(values, *, start=SUNDAY, minutes=60):
 
 def put(frame, tmp_path, signal, **options):
     out = tmp_path / "own.parquet"
-    attrition = write_table(frame, out, grid="60min", signal=signal, **{**OWN, **options})
+    attrition = write_table(frame, out, grid="60min", signal=signal, overwrite=True, **{**OWN, **options})
     assert sums_up(attrition.as_json())
     return out, attrition
 

@@ -29,7 +29,7 @@ def frame_of(times):
 
 def put(frame, tmp_path, **options):
     out = tmp_path / "own.parquet"
-    attrition = write_table(frame, out, **{"grid": "60min", **OWN, **options})
+    attrition = write_table(frame, out, overwrite=True, **{"grid": "60min", **OWN, **options})
     assert sums_up(attrition.as_json())
     return {time: value for (_, time), value in cells(out).items()}, attrition
 

@@ -287,7 +287,7 @@ def test_a_missing_folder_says_how_to_make_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda content: '{"name": "cut of', "cannot be read as JSON"),
+        (lambda content: '{"name": "cut of', "is not JSON"),
         (lambda content: "[1, 2]", "no Summary"),
         (lambda content: json.dumps({**content, "arms": []}), "lists no arms"),
         (lambda content: json.dumps({**content, "format": 2}), "another version of loracast"),

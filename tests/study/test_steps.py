@@ -83,7 +83,14 @@ def test_a_forecast_has_a_row_for_each_of_the_steps_after_each_series(vitals, ti
 def ahead(table: Table, tiny: Path, **more: Any) -> tuple[ForecastFacts, pd.DataFrame]:
     """A forecast with the bare backbone, as told and as it is read back."""
     out = table.path.with_name("ahead.parquet")
-    settings = {"backbone": str(tiny), "window": WINDOW, "forecasting": FEW, "progress": False, **more}
+    settings = {
+        "backbone": str(tiny),
+        "window": WINDOW,
+        "forecasting": FEW,
+        "progress": False,
+        "overwrite": True,
+        **more,
+    }
     return forecast_table(table, out, **settings), pq.read_table(out).to_pandas()
 
 

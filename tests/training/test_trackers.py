@@ -57,7 +57,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def follow(tiny: Path, windows: Windows, results: Path, *track: str, **more: Any) -> Any:
     folder = results / "runs" / "one" / "checkpoints"
-    write_json(results / "experiment.json", {"name": "sepsis-study"})
+    write_json(results / "experiment.json", {"name": "sepsis-study"}, overwrite=True)
     return train(attached(tiny, "lora"), windows, folder, LOOP, track=track, results=results, **more)
 
 

@@ -37,8 +37,11 @@ ENCODINGS = ("utf-8", "latin-1")
 LONGEST_HEADER = 2**20
 """Bytes of the first line of a CSV file; more is no header."""
 REASONS = (
-    ("not utf-8 encoded", "the text is not UTF-8: say how it is encoded (--encoding), or save it as UTF-8"),
-    ("Invalid unicode", "the text is not UTF-8: say how it is encoded (--encoding), or save it as UTF-8"),
+    (
+        "not utf-8 encoded",
+        "the text is not UTF-8: say how it is encoded (--encoding latin-1, say), or save it as UTF-8",
+    ),
+    ("Invalid unicode", "the text is not UTF-8: say how it is encoded (--encoding latin-1, say), or save it as UTF-8"),
     ("unterminated quote", "a quote is not closed, or stands within a value"),
     ("invalid state", "its lines end in different ways, or a quote stands where none may"),
     ("Maximum line size", "a line is longer than 2 MB, as where a quote is not closed"),

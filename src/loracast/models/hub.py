@@ -9,7 +9,7 @@ import contextlib
 import errno
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -245,11 +245,16 @@ def read_tensors(file: Path, error: Mistake = BackboneError) -> dict[str, Tensor
     return tensors
 
 
-def refuse_broken(what: str | Path, tensors: Mapping[str, Tensor], error: Mistake = BackboneError) -> None:
-    """Raise `error` where weights are no floating-point numbers, or not finite: every forecast would be neither."""
+def refuse_broken(
+    what: str | Path, tensors: Mapping[str, Tensor], error: Mistake = BackboneError, *, places: Collection[str] = ()
+) -> None:
+    """Raise `error` where weights are no floating-point numbers, or not finite: every forecast would be neither.
+
+    `places` are tensors that hold whole numbers.
+    """
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise error(f"{what} holds {name} as {tensor.dtype}, no floating-point numbers. Save or copy it again.")
+        if tensor.is_floating_point() == (name in places):
+            raise error(f"{what} holds {name} as {tensor.dtype}, other numbers than it needs. Save or copy it again.")
         broken = tensor.numel() - int(torch.isfinite(tensor).sum())
         if broken:
             raise error(

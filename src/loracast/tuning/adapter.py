@@ -211,13 +211,15 @@ def _put_peft(base: Backbone, folder: Path, method: Method) -> PeftModel:
     Hub, make up a missing tensor); here that file is only held against the card.
     """
     file = folder / "adapter_model.safetensors"
-    saved = _tensors(file)
+    saved = read_tensors(file, AdapterError)
     wrapper = _attached(base, folder, method).peft
     if wrapper is None:
         raise AdapterError(f"{folder} holds {PEFT_CONFIG}, but {CARD} names {method.name}, which is none of PEFT's.")
     refuse_other_config(folder / PEFT_CONFIG, wrapper.peft_config["default"])
     wanted = get_peft_model_state_dict(wrapper, save_embedding_layers=False)
     _refuse_other_tensors(file, PEFT_CONFIG, shapes_of(saved), shapes_of(wanted))
+    # Some tuners keep the places of what they train beside it.
+    refuse_broken(file, saved, AdapterError, places=[n for n, one in wanted.items() if not one.is_floating_point()])
     with quiet_peft():
         set_peft_model_state_dict(wrapper, saved)
     base.net.requires_grad_(False)
@@ -227,9 +229,10 @@ def _put_peft(base: Backbone, folder: Path, method: Method) -> PeftModel:
 def _fill_trained(base: Backbone, folder: Path, method: Method) -> None:
     """Put the weights of the base that an adapter has tuned in the place of its own."""
     file = folder / TRAINED
-    saved = _tensors(file)
+    saved = read_tensors(file, AdapterError)
     trainable = _attached(base, folder, method).trainable
     _refuse_other_tensors(file, CARD, shapes_of(saved), shapes_of(trainable))
+    refuse_broken(file, saved, AdapterError)
     with torch.no_grad():
         for name, parameter in trainable.items():
             parameter.copy_(saved[name])
@@ -240,12 +243,6 @@ def _attached(base: Backbone, folder: Path, method: Method) -> Attached:
         return method.put_on(base)
     except (ConfigError, TrainingError) as error:
         raise AdapterError(f"{folder / CARD} names a method that its base cannot have: {error}") from error
-
-
-def _tensors(file: Path) -> dict[str, Tensor]:
-    found = read_tensors(file, AdapterError)
-    refuse_broken(file, found, AdapterError)
-    return found
 
 
 def _refuse_other_tensors(file: Path, promise: str, saved: Shapes, wanted: Shapes) -> None:

@@ -157,7 +157,7 @@ def test_what_is_written_is_read_again_and_names_no_patient(made_up):
     text = (out / "sweep.json").read_text()
     assert PATIENT not in text
     assert STAY not in text
-    write_json(out / "sweep.json", json.loads(text) | {"format": 1})
+    write_json(out / "sweep.json", json.loads(text) | {"format": 1}, overwrite=True)
     with pytest.raises(ConfigError, match="another version"):
         read_sweep(out)
 
@@ -209,7 +209,7 @@ def copied(out, **changes):
     """One more run, which is rank 1 with other facts."""
     other = out / "runs" / "other"
     shutil.copytree(out / "runs" / "lora-r-1-s0", other)
-    write_json(other / "result.json", read_json(other / "result.json") | changes)
+    write_json(other / "result.json", read_json(other / "result.json") | changes, overwrite=True)
 
 
 def test_a_signal_with_too_few_validation_patients_is_noted(made_up):
