@@ -24,7 +24,16 @@ from loracast.scoring.facts import Validated
 from loracast.scoring.noticed import Noticed
 from loracast.spec import ForecastSpec, SplitSpec, TrainSpec
 from loracast.study.experiment import ExperimentSpec
-from loracast.study.summary import LEARNING, RESULT, Costs, RunResult, write_facts
+from loracast.study.summary import (
+    CELLS,
+    LEARNING,
+    QUANTILES,
+    RESULT,
+    VALIDATION,
+    Costs,
+    RunResult,
+    write_facts,
+)
 from loracast.training import cost
 from loracast.training.checkpoint import Curve
 from loracast.training.fit import fit
@@ -35,10 +44,6 @@ from loracast.tuning.attach import attach
 from loracast.tuning.card import SeenData, SeenWindow, Training
 from loracast.tuning.method import Attached
 from loracast.types import LEVELS, Say
-
-CELLS = "cells.parquet"
-VALIDATION = "validation.parquet"
-QUANTILES = "quantiles.npy"
 
 
 class Shared:

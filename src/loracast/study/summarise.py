@@ -19,10 +19,11 @@ from loracast.scoring.facts import Forecasts
 from loracast.scoring.sums import Sums
 from loracast.study.choices import choices_of
 from loracast.study.experiment import ExperimentSpec
-from loracast.study.run import CELLS, QUANTILES
 from loracast.study.runs import Run
 from loracast.study.summary import (
+    CELLS,
     EXAMPLES,
+    QUANTILES,
     RESULT,
     ArmFacts,
     ArmSummary,

@@ -22,6 +22,9 @@ EXPERIMENT = "experiment.json"
 FAILED = "failed.json"
 LEARNING = "learning.json"
 EXAMPLES = "examples.json"
+CELLS = "cells.parquet"
+VALIDATION = "validation.parquet"
+QUANTILES = "quantiles.npy"
 
 Sides = dict[str, int]
 """A count for each of train, validation and test."""

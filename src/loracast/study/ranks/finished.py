@@ -10,9 +10,9 @@ from loracast.errors import ConfigError
 from loracast.scoring.sums import PatientSums, Sums, by_signal, check_same, over_signals
 from loracast.study.ranks.result import ALL, Note
 from loracast.study.runs import read_claim
-from loracast.study.summary import RESULT, RunResult, read_facts
+from loracast.study.summary import CELLS, RESULT, VALIDATION, RunResult, read_facts
 
-SIDES = {"validation": "validation.parquet", "test": "cells.parquet"}
+SIDES = {"validation": VALIDATION, "test": CELLS}
 
 
 class Run(NamedTuple):
