@@ -97,8 +97,9 @@ def _generator(seed: int, *which: int) -> np.random.Generator:
 
 def _patients_drawn(rng: np.random.Generator, count: int, patients: int) -> Float[np.ndarray, "draw patient"]:
     """How often each patient is drawn."""
-    rows = rng.integers(patients, size=(count, patients))
-    return np.array([np.bincount(row, minlength=patients) for row in rows], dtype=np.float64)
+    # One count of all draws at once: each draw's patients are numbered on from the last draw's.
+    rows = rng.integers(patients, size=(count, patients)) + patients * np.arange(count)[:, None]
+    return np.bincount(rows.ravel(), minlength=count * patients).reshape(count, patients).astype(np.float64)
 
 
 def seed_weights(seeds: int, *, seed: int = 0, resamples: int = RESAMPLES) -> Float[np.ndarray, "draw seed"]:

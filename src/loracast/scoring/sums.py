@@ -185,6 +185,7 @@ class Sums:
     def __init__(self) -> None:
         self._parts: list[pd.DataFrame] = []
         self._folded = False
+        self._layers: dict[tuple[str, ...], dict[str, PatientSums]] = {}
 
     def add(self, cells: pd.DataFrame) -> None:
         """Add one more table; raises DataError if it has other columns or another horizon."""
@@ -200,6 +201,7 @@ class Sums:
             raise DataError(f"Windows of {sorted(horizons)} steps cannot be added up. Score one horizon at a time.")
         self._parts.append(cells)
         self._folded = False
+        self._layers.clear()
         # Sums are small and batches many: fold now and then, so that memory stays that of the sums.
         if len(self._parts) >= 32:
             self._fold()
@@ -220,6 +222,12 @@ class Sums:
         if not self._folded:
             self._fold()
         return self._parts[0]
+
+    def layers(self, scores: tuple[str, ...]) -> "dict[str, PatientSums]":
+        """This run alone as arrays, per signal; kept, because an arm is held against many others."""
+        if scores not in self._layers:
+            self._layers[scores] = {str(name): _layer(part, scores) for name, part in self.cells.groupby("signal")}
+        return self._layers[scores]
 
     def to_parquet(self, path: Path) -> None:
         """Write the sums, whole or not at all."""
@@ -308,7 +316,7 @@ def ratios(sums: np.ndarray, counts: np.ndarray, scores: Sequence[str]) -> np.nd
 
 def by_signal(runs: Iterable[Sums], scores: Sequence[str] = tuple(METRICS)) -> dict[str, PatientSums]:
     """The sums of an arm's runs per signal; raises DataError if the runs did not score the same windows."""
-    layers = [{str(name): _layer(part, scores) for name, part in run.cells.groupby("signal")} for run in runs]
+    layers = [run.layers(tuple(scores)) for run in runs]
     first = _first(layers)
     for layer in layers[1:]:
         check_same(first, layer, "Two runs of an arm")
