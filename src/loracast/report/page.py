@@ -297,7 +297,7 @@ def _settings(arm: ArmSummary) -> list[tuple[str, str]]:
 def _set(arm: ArmSummary) -> dict[str, Any]:
     """The arm's entry in an experiment, without what was left empty; model and method first."""
     found = {"model": arm.model, "method": arm.method} | arm.settings
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in found.items() if value is not None and value != {}}
 
 
 def _others(number: int, *, told: bool) -> str:
@@ -316,5 +316,7 @@ def snippet(arm: ArmSummary) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A number, a truth value, a string or a list of them as TOML: as in JSON, whose string escapes are TOML's too."""
+    """A number, a truth value, a string or a list as TOML: as in JSON, whose string escapes are TOML's too; a table."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_toml(key)} = {_toml(one)}' for key, one in value.items())} }}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
