@@ -154,8 +154,8 @@ def _explained(summary: Summary) -> list[str]:
 
 
 def heavy_windows(summary: Summary) -> list[str]:
-    """The arms and signals whose error one window decides, a sentence a signal."""
-    told = []
+    """The arms and signals whose error one window decides, a sentence a signal; of many arms the heaviest is named."""
+    told, several = [], len({arm.model for arm in summary.arms if arm.kind == "pretrained"}) > 1
     for signal in scored_signals(summary):
         found = [
             (worst, arm)
@@ -165,12 +165,16 @@ def heavy_windows(summary: Summary) -> list[str]:
         if not found:
             continue
         decimals, unit = decimals_for(mae_of(arm, signal) for arm in summary.arms), unit_of(summary, signal)
+        found.sort(key=lambda pair: -pair[0].share)
 
         def part(arm: ArmSummary, worst: WorstWindow, decimals: int = decimals, signal: str = signal) -> str:
             error, without = number(mae_of(arm, signal), decimals), number(worst.mae_without, decimals)
-            return f"{percent(worst.share, 0)} of the error of {short_name(arm)} (MAE {error}, without it {without})"
+            name = arm.arm if several else short_name(arm)
+            return f"{percent(worst.share, 0)} of the error of {name} (MAE {error}, without it {without})"
 
-        parts = [part(arm, worst) for worst, arm in sorted(found, key=lambda pair: -pair[0].share)]
+        parts = [part(arm, worst) for worst, arm in (found if len(found) <= FEW else found[:1])]
+        if others := len(found) - len(parts):
+            parts.append(f"and more than {percent(MOST_OF_ONE_WINDOW, 0)} of the error of {others} other arms")
         windows = plural(found[0][1].scores[signal].n_windows, "window")
         where = f"{capital(label_of(summary, signal))}{f' in {unit}' if unit else ''}: one of {windows}"
         told.append(f"{where} carries {'; '.join(parts)}. Look at it before you believe the numbers.")
