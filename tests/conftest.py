@@ -42,8 +42,10 @@ Rows = dict[tuple[str, str, str], list[float | None]]
 """(patient, stay, signal) to the values of its series, hour by hour."""
 
 
-def write_long(path: Path, rows: Rows, *, step: int = 3600, simulated: bool = False) -> Table:
-    """Write series as a long table and open it."""
+def write_long(
+    path: Path, rows: Rows, *, step: int = 3600, simulated: bool = False, info: TableInfo | None = None
+) -> Table:
+    """Write series as a long table and open it; `info` is what it says of itself."""
     columns: dict[str, list[object]] = {name: [] for name in LONG_SCHEMA.names}
     for (patient, stay, signal), values in sorted(rows.items(), key=lambda item: f"{item[0][1]}/{item[0][2]}"):
         columns["patient"] += [patient] * len(values)
@@ -53,7 +55,7 @@ def write_long(path: Path, rows: Rows, *, step: int = 3600, simulated: bool = Fa
         columns["time"] += [START + timedelta(seconds=step * i) for i in range(len(values))]
         columns["value"] += values
     units = {signal: SIGNALS[signal].unit if signal in SIGNALS else "mmol/L" for _, _, signal in rows}
-    info = TableInfo("test", simulated, step, units, "CC0-1.0")
+    info = info or TableInfo("test", simulated, step, units, "CC0-1.0")
     schema = LONG_SCHEMA.with_metadata({METADATA_KEY: info.as_json()})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns, schema=schema), path)

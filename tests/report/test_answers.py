@@ -7,9 +7,11 @@ from loracast.report.answers import answer_table, answers, heavy_windows, subjec
 from loracast.report.terminal import told_of_result
 from loracast.scoring.facts import Checked, Difference, Finding, WorstWindow
 from loracast.study.summary import Choice
-from tests.report.conftest import ARMS, BACKBONE, LORA, arm_of, summary_of
+from tests.report.conftest import ARMS, BACKBONE, LORA, SIGNALS, summary_of
+from tests.report.study import study_summary
 
 SIGNAL = "heart_rate"
+WINDOWS = summary_of().arm(LORA).scores[SIGNAL].n_windows
 
 
 def asked(summary=None, **changes):
@@ -47,13 +49,13 @@ def test_the_three_questions_come_in_order_each_with_interval_and_patients():
     table = answer_table(summary)
     assert [column.head for column in table.columns][:2] == ["against", "answer"]
     assert rows_of(table)[:3] == [
-        ["best naive: last-value", "worse", "−0.400 [−0.700, −0.100]", "24, 412", "−0.500 to −0.300"],
-        ["zero-shot", "better", "−0.400 [−0.700, −0.100]", "24, 412", "−0.600 to −0.200"],
+        ["best naive: last-value", "worse", "−0.400 [−0.700, −0.100]", f"24, {WINDOWS}", "−0.500 to −0.300"],
+        ["zero-shot", "better", "−0.400 [−0.700, −0.100]", f"24, {WINDOWS}", "−0.600 to −0.200"],
         [
             "full fine-tuning",
             "not shown",
             "−0.400 [−0.700, −0.100]",
-            "24, 412",
+            f"24, {WINDOWS}",
             "−0.500 to +0.100\nturns without 2 of 24",
         ],
     ]
@@ -96,17 +98,18 @@ def test_fewer_than_six_patients_are_said_to_be_too_few():
 
 
 def test_of_many_arms_it_is_counted_how_many_and_none_is_picked():
-    many = [
-        arm_of(f"{BACKBONE} lora r={rank}", BACKBONE, "pretrained", "lora", 6144 * rank, factor, seeds=[0])
-        for rank, factor in ((1, 0.9), (2, 0.92), (4, 0.94), (8, 0.999), (16, 1.2))
-    ]
     summary = summary_of()
+    lora = summary.arm(LORA)
+    many = [
+        lora.model_copy(update={"arm": f"{BACKBONE} lora r={rank}", "vs_zero_shot": {SIGNAL: difference(verdict)}})
+        for rank, verdict in ((1, "better"), (2, "better"), (4, "better"), (8, "no difference shown"), (16, "worse"))
+    ]
     summary = summary.model_copy(update={"arms": [*(arm for arm in summary.arms if arm.arm != LORA), *many]})
     table = answer_table(summary)
-    assert rows_of(table)[0] == ["zero-shot", "3", "1", "1", "24, 412"]
+    assert rows_of(table)[1][:5] == ["zero-shot", "3", "1", "1", f"24, {WINDOWS}"]
     assert "any of 5 arms of chronos-t5-nano better?" in table.title
     assert not any("r=1" in str(text) for text in texts_of(table))
-    assert len(answers(summary)) == 5 * 3 * 2
+    assert len(answers(summary)) == 5 * (1 + 2 * 3)
 
 
 def test_a_window_that_carries_much_of_the_error_is_told_with_the_error_without_it():
@@ -119,11 +122,25 @@ def test_a_window_that_carries_much_of_the_error_is_told_with_the_error_without_
         for arm in summary.arms
     ]  # fmt: skip
     summary = summary.model_copy(update={"arms": arms})
-    assert heavy_windows(summary) == [
-        "Heart rate in /min: one of 412 windows carries 48 % of the error of lora r=2 (MAE 18.57, without it 9.96). "
-        "Look at it before you believe the numbers."
-    ]
-    assert heavy_windows(summary)[0] in answer_table(summary).notes
+    told = heavy_windows(summary)[0]
+    assert told == (
+        f"Heart rate in /min: one of {WINDOWS} windows carries 48 % of the error of lora r=2 (MAE 18.57, without it "
+        "9.96). Look at it before you believe the numbers."
+    )
+    assert told in answer_table(summary).notes
+
+
+def test_of_many_arms_with_one_heavy_window_the_heaviest_is_named_and_the_others_are_counted():
+    summary = study_summary()
+    heavy = [
+        arm.model_copy(update={"scores": {SIGNAL: arm.scores[SIGNAL].model_copy(update={
+            "mae": 20.0, "worst_window": WorstWindow(share=0.6 if arm.method == "head" else 0.4, mae_without=9.0),
+        })}})
+        for arm in summary.arms if arm.kind == "pretrained"
+    ]  # fmt: skip
+    [told] = heavy_windows(summary.model_copy(update={"arms": heavy}))
+    assert "carries 60 % of the error of chronos-t5-nano head (MAE 20.00, without it 9.00); " in told
+    assert f"and more than 20 % of the error of {len(heavy) - 1} other arms. Look" in told
 
 
 def test_a_single_window_leaves_nothing_to_tell_without_it():
@@ -153,7 +170,8 @@ def test_the_terminal_begins_with_the_answer_and_ends_with_the_checks_that_warn(
     assert answer.title.startswith(f"The answer: is {LORA} better? Data: ")
     assert answer.loud
     assert "SIMULATED" in answer.title
-    assert {group.title.split("\n")[1] for group in scores.groups} == {"24 patients, 412 windows"}
+    counted = [summary.arm(LORA).scores[signal].n_windows for signal in SIGNALS]
+    assert [group.title.split("\n")[1] for group in scores.groups] == [f"24 patients, {n} windows" for n in counted]
     assert "of 0, 30, 60 the one with the lowest loss on 11 validation patients (99 windows)" in searched
     assert checks.startswith("1 check of 2 warns.\n! C10 A verdict that one patient decides. ")
     assert (
@@ -161,7 +179,7 @@ def test_the_terminal_begins_with_the_answer_and_ends_with_the_checks_that_warn(
     )
 
 
-@pytest.mark.parametrize("arm", ARMS, ids=[arm[0] for arm in ARMS])
+@pytest.mark.parametrize("arm", ARMS, ids=ARMS)
 def test_an_error_is_bold_where_it_is_lowest_or_not_shown_worse(arm):
     from loracast.report.tables import main_table
 
@@ -173,4 +191,4 @@ def test_an_error_is_bold_where_it_is_lowest_or_not_shown_worse(arm):
     ]
     group = main_table(summary.model_copy(update={"arms": arms})).groups[0]
     looks = {row[0].text: [cell.look for cell in row].count("best") for row in group.rows}
-    assert looks[arm[0]] == (1 if arm[0] in (LORA, f"{BACKBONE} full") else 0)
+    assert looks[arm] == (1 if arm in (LORA, f"{BACKBONE} full") else 0)

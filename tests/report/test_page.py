@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-import shutil
+from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,11 +14,17 @@ import pytest
 from loracast.errors import ConfigError
 from loracast.report import figures, read_summary, write_report
 from loracast.report import page as page_module
+from loracast.report.answers import heavy_windows
+from loracast.report.doubts import told_of
+from loracast.report.figures import curves, fans, flow
+from loracast.report.readable import number
 from loracast.report.results import slugs_of
+from loracast.report.words import choices_told
+from loracast.study.runs import read_claim
 from loracast.study.summary import SignalFacts, Summary
 from tests.report.conftest import ARMS, LORA, PATIENT, SIGNALS, changed, difference, results_folder, summary_of
 
-FIGURES = ("fans", "forest", "horizon", "pareto", "costs", "learning", "flow")
+FIGURES = ("fans", "forest", "paired", "horizon", "pareto", "costs", "learning", "flow")
 
 
 class Page(HTMLParser):
@@ -49,6 +55,7 @@ class Page(HTMLParser):
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing, for tests of what the pages say."""
     monkeypatch.setattr(figures, "FIGURES", ())
+    monkeypatch.setattr(page_module, "draw_arm_figures", lambda results, arm: [])
 
 
 @pytest.fixture
@@ -68,9 +75,9 @@ def page(whole_folder: Path) -> Page:
 
 
 def test_the_page_shows_every_arm_and_signal_and_names_simulated_data(page: Page) -> None:
-    labels = [label for label, *_ in SIGNALS.values()]
+    labels = [signal.label for signal in summary_of().data.signals.values()]
     heads = ("Was it worth it?", "Data and windows", "Results", "Figures", "Reasons not to believe", "How to reproduce")
-    for told in (*(name for name, *_ in ARMS), *labels, *heads, "SIMULATED DATA"):
+    for told in (*ARMS, *labels, *heads, "SIMULATED DATA"):
         assert told in page.text
     assert any(attributes.get("class") == "banner" for _, attributes in page.tags)
 
@@ -126,16 +133,15 @@ def test_no_patient_is_named_and_nothing_half_written_is_left(whole_folder: Path
     assert not [path.name for path in whole_folder.rglob("*") if path.name.endswith(".partial")]
 
 
-def test_a_report_written_again_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_written_again_is_the_same_to_the_byte(
+    whole_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
-    results_folder(tmp_path / "one")
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    for name in ("one", "two"):
-        write_report(tmp_path / name)
-    made = [path for path in (tmp_path / "one").rglob("*") if path.suffix in (".html", ".svg", ".csv", ".tex")]
+    write_report(results_folder(tmp_path))
+    made = [path for path in tmp_path.rglob("*") if path.suffix in (".html", ".svg", ".csv", ".tex")]
     assert len(made) == 1 + len(ARMS) + len(FIGURES) + 3
     for path in made:
-        assert (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes() == path.read_bytes(), path.name
+        assert (whole_folder / path.relative_to(tmp_path)).read_bytes() == path.read_bytes(), path.name
 
 
 def test_the_numbers_of_the_page_are_those_of_the_summary(whole_folder: Path) -> None:
@@ -160,48 +166,80 @@ def test_the_numbers_of_the_page_are_those_of_the_summary(whole_folder: Path) ->
         assert row[11] == (compared.verdict if compared else "")
 
 
-def test_the_page_tells_verdict_attrition_checks_and_how_to_run_it_again(page: Page) -> None:
+def test_the_page_tells_verdict_attrition_checks_and_how_to_run_it_again(whole_folder: Path, page: Page) -> None:
+    summary, spec = read_summary(whole_folder), read_claim(whole_folder)
+    outcomes = Counter(check.outcome for check in summary.checks)
+    cut = summary.windows.attrition
     for told in (
         "chronos-t5-nano lora r=2 trains 12,288 numbers (0.36 % of the 3,452,160 of full fine-tuning)",
         "better than zero-shot on heart rate and mean arterial pressure",
         "on respiratory rate no difference is shown",
         "a look that dropped nothing", "1 step that dropped nothing: see the table",
-        "7 series", "60 windows", "33",
-        "2 passed, 2 warning, 1 not applicable", "69.3%", "Every arm was trained on this table.",
-        "0f3a9c51e2b47d68", "2.13.0", "Linux x86_64, 16 cores, 8 threads, Example GPU", '"rate": 0.001',
+        f"{cut['series_too_short']} series", f"{cut['target_too_sparse']} windows",
+        ", ".join(f"{outcomes[one]} {one}" for one in ("passed", "warning", "not applicable")),
+        "Every arm was trained on this table.",
+        spec.digest, "2.13.0", "Linux x86_64, 16 cores, 8 threads, Example GPU", '"learning_rate": 0.001',
     ):  # fmt: skip
         assert told in page.text
 
 
+def test_what_one_patient_or_window_decides_and_what_was_searched_stand_on_the_page(
+    whole_folder: Path, page: Page
+) -> None:
+    summary = read_summary(whole_folder)
+    assert {check.code for check in summary.checks if check.outcome == "warning"} >= {
+        "C05", "C07", "C10", "C11", "C12", "C13", "C15",
+    }  # fmt: skip
+    [heavy] = heavy_windows(summary)
+    searched = choices_told(summary)
+    assert len(searched) == 3  # the steps of two arms that trained as long, the naive forecast, and what was not
+    words = [part for told in told_of(summary) for part in (told.title, told.reason.head, *told.reason.parts)]
+    for told in (heavy, *searched, *words):
+        assert told in page.text
+    difference = summary.arm(LORA).vs_full["resp_rate"]
+    low, high = difference.left_out
+    spread = " to ".join(number(value, 3, sign=True) for value in (low, high))
+    assert spread in page.text
+
+
 def test_the_page_of_an_arm_shows_its_curves_and_forecasts_and_its_own_checks(whole_folder: Path) -> None:
-    slugs = slugs_of(read_summary(whole_folder))
-    shown = {}
-    for name, _, _, method, *_ in ARMS:
+    summary = read_summary(whole_folder)
+    slugs, shown = slugs_of(summary), {}
+    for name in ARMS:
         text = (whole_folder / "arms" / f"{slugs[name]}.html").read_text(encoding="utf-8")
-        shown[method] = text.count("data:image/svg+xml;base64,")
-    assert shown == {"as-is": 0, "zero-shot": 1, "lora": 2, "full": 2}
+        shown[summary.arm(name).method] = text.count("data:image/svg+xml;base64,")
+    assert shown == {"as-is": 1, "zero-shot": 1, "lora": 2, "full": 2}
     lora = Page(whole_folder / "arms" / f"{slugs[LORA]}.html").text
-    assert f"{LORA} on mean arterial pressure (no difference shown, last-value)" in lora
-    assert "69.3%" not in lora
-    assert "speak of all arms or of others: 1, on the main page" in lora
+    warned = {check.code: check.findings for check in summary.checks if check.outcome == "warning"}
+    [lost] = [found for found in warned["C03"] if found.arm == LORA]
+    assert f"{LORA} on respiratory rate ({lost.verdict}, {lost.reference})" in lora
+    narrow = [f"{100 * found.value:.1f}%" for found in warned["C05"]]
+    assert narrow
+    assert not any(share in lora for share in narrow)
+    others = sum(LORA not in {found.arm for found in findings} for findings in warned.values())
+    assert f"speak of all arms or of others: {others}, on the main page" in lora
 
 
 @pytest.mark.usefixtures("no_figures")
 def test_real_data_carry_no_simulated_banner_and_their_licence(tmp_path: Path) -> None:
     page = reported(tmp_path, summary_of(simulated=False))
-    assert "simulated" not in page.text.lower()
+    assert "SIMULATED" not in page.text
+    assert page.text.lower().count("simulated") == 1  # the name of check C07, which passes
     assert not any(attributes.get("class") == "banner" for _, attributes in page.tags)
     assert "PhysioNet Credentialed Health Data License 1.5.0" in page.text
 
 
 @pytest.mark.parametrize(("missing", "gone"), [("learning.json", "learning"), ("examples.json", "fans")])
 @pytest.mark.usefixtures("only_svg")
-def test_runs_without_a_recorded_piece_leave_out_its_figure_only(tmp_path: Path, missing: str, gone: str) -> None:
+def test_runs_without_a_recorded_piece_leave_out_its_figure_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, gone: str
+) -> None:
+    monkeypatch.setattr(figures, "FIGURES", (fans.draw, curves.draw_learning, flow.draw))
     results_folder(tmp_path)
     for path in tmp_path.glob(f"runs/*/{missing}"):
         path.unlink()
     write_report(tmp_path)
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(FIGURES) - {gone}
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"fans", "learning", "flow"} - {gone}
 
 
 @pytest.mark.usefixtures("only_svg")
@@ -211,7 +249,9 @@ def test_undefined_scores_one_seed_and_one_signal_do_not_stop_the_report(tmp_pat
         none = dict.fromkeys(("mse_scaled", "dtw_scaled", "mape", "crps"))
         by_step = {**arm.scores["map"].by_step, "mae": [None, *arm.scores["map"].by_step["mae"][1:]]}
         scores = arm.scores["map"].model_copy(update={**none, "ci95": {}, "by_step": by_step})
-        summary = changed(summary, arm.arm, scores={"map": scores}, vs_zero_shot={}, vs_full={}, hardware=[])
+        summary = changed(
+            summary, arm.arm, scores={"map": scores}, vs_zero_shot={}, vs_full={}, vs_naive={}, vs_best={}, hardware=[]
+        )
     summary = changed(summary, "seasonal-naive", scores={})
     one = summary.data.model_copy(update={"signals": {"map": summary.data.signals["map"]}, "attrition": []})
     windows = summary.windows.model_copy(update={"attrition": {}})
@@ -238,10 +278,10 @@ def test_runs_that_the_summary_does_not_know_are_named(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_figures")
 def test_what_a_reader_had_noticed_stands_beside_what_was_dropped(tmp_path: Path) -> None:
     summary = summary_of()
-    note = {"text": "temperature of 1 of 3 patients looks like °F.", "signal": "temperature", "patients": 1, "rows": 5}
-    data = summary.data.model_copy(update={"notes": [note]})
-    assert note["text"] in reported(tmp_path, summary.model_copy(update={"data": data})).text
-    assert summary.data.notes is None  # as in results of earlier versions
+    [note] = summary.data.notes
+    assert note["text"] in reported(tmp_path / "new", summary).text
+    data = summary.data.model_copy(update={"notes": None})  # as in results of earlier versions
+    assert note["text"] not in reported(tmp_path / "old", summary.model_copy(update={"data": data})).text
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -10,26 +10,52 @@ import matplotlib
 import pytest
 
 from loracast.report import figures, write_report
+from loracast.report.doubts import note_of
 from loracast.report.figures import costs, curves, differences, fans, heatmap, ranks
 from loracast.report.figures.style import RC, arm_styles
 from loracast.report.page import snippet
-from loracast.report.results import MANY, Results, chosen, read_results, slugs_of
+from loracast.report.readable import size
+from loracast.report.results import MANY, Results, chosen, label_of, read_results, slugs_of
 from loracast.study.summary import Costs, Summary
-from tests.report.conftest import changed, scores, summary_of
-from tests.report.study import BACKBONES, METHODS, RANKS, REASON, TWO, study_folder, study_summary, sweep_of
+from tests.report.conftest import changed, summary_of
+from tests.report.study import (
+    BACKBONES,
+    FAILED,
+    METHODS,
+    RANKS,
+    REASON,
+    TWO,
+    WAITING,
+    bare,
+    made_study,
+    study_summary,
+    sweep,
+    sweep_of,
+)
 from tests.report.test_page import Page
 
 
 @pytest.fixture(scope="module")
 def study() -> Results:
-    return Results(study_summary(), {}, (), sweep_of())
+    return Results(study_summary(), None)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study reported from its summary and sweep alone, vectors only; for reading."""
-    folder = study_folder(tmp_path_factory.mktemp("study"))
+    """The study reported without its runs, vectors only; for reading."""
+    folder = bare(made_study(), tmp_path_factory.mktemp("study"))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
+        write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rank sweep reported without its runs, with the figure of ranks alone; for reading."""
+    folder = bare(sweep()[0], tmp_path_factory.mktemp("ranks"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "FIGURES", (ranks.draw,))
         patch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
         write_report(folder)
     return folder
@@ -45,15 +71,15 @@ def labels_of(axes: Any) -> list[str]:
 
 
 def of(summary: Summary) -> Results:
-    return Results(summary, {})
+    return Results(summary, None)
 
 
 def test_a_study_brings_its_figures_and_a_small_experiment_is_spared_them(folder: Path) -> None:
     assert {path.stem for path in (folder / "figures").iterdir()} == {
-        "forest", "heatmap", "paired", "horizon", "pareto", "ranks", "costs", "flow",
+        "forest", "heatmap", "paired", "horizon", "pareto", "costs", "flow",
     }  # fmt: skip
     small = of(summary_of())
-    assert [draw(small) for draw in (heatmap.draw, differences.draw_to_best, ranks.draw)] == [None, None, None]
+    assert [draw(small) for draw in (heatmap.draw, ranks.draw)] == [None, None]
 
 
 def test_the_heat_map_has_a_cell_for_each_method_and_backbone_and_says_why_one_is_grey(study: Results) -> None:
@@ -92,25 +118,32 @@ def test_the_front_keeps_the_lowest_error_for_as_many_numbers_or_fewer() -> None
     arm = summary_of().arms[0]
     arms = [
         arm.model_copy(
-            update={"arm": n, "trainable_parameters": size, "scores": {"map": scores("map", error / 7.4)}}
+            update={
+                "arm": n,
+                "trainable_parameters": size,
+                "scores": {"map": arm.scores["map"].model_copy(update={"mae": error})},
+            }
         )
         for n, (size, error) in points.items()
     ]  # fmt: skip
     assert costs.front(arms, "map") == ["a", "c", "e"]
 
 
-def test_the_rank_figure_marks_each_threshold_on_an_axis_of_doublings(study: Results) -> None:
-    drawing = ranks.draw(study)
+def test_the_rank_figure_marks_each_threshold_on_an_axis_of_doublings() -> None:
+    made, found = sweep()
+    drawing = ranks.draw(Results(made.summary, None, (), found))
     assert drawing is not None
     assert len(drawing.figure.axes) == 3
-    for axes in drawing.figure.axes:
+    for axes, threshold in zip(drawing.figure.axes, found.thresholds.values(), strict=True):
         assert [text.get_text() for text in axes.get_xticklabels()] == [str(rank) for rank in RANKS]
-        assert list(axes.get_xticks()) == [0, 1, 2, 3, 4, 5, 6]
-        assert [text.get_text() for text in axes.texts] == ["r = 4"]
-    for told in ("Validation: 75 patients, 1,021 windows", "3 seeds a rank", "flagged for overfitting"):
+        assert list(axes.get_xticks()) == [0, 1, 2, 3, 4]
+        assert [text.get_text() for text in axes.texts] == [f"r = {threshold.rank}"]
+    patients, windows = found.patients["validation"], found.windows["validation"]
+    for told in (f"Validation: {patients} patients, {windows} windows", "2 seeds a rank", "flagged for overfitting"):
         assert told in drawing.caption
-    bare = sweep_of((1, 4, 16)).model_copy(update={"zero_shot": {}, "full": {}, "thresholds": {}})
-    assert ranks.draw(Results(study.summary, {}, (), bare)) is not None
+    rows = [row for row in found.rows if row.rank in (1, 4, 16)]
+    empty = {"ranks": [1, 4, 16], "rows": rows, "zero_shot": {}, "full": {}, "thresholds": {}}
+    assert ranks.draw(Results(made.summary, None, (), found.model_copy(update=empty))) is not None
 
 
 def test_costs_are_drawn_where_they_are_known_and_only_there(study: Results) -> None:
@@ -120,7 +153,13 @@ def test_costs_are_drawn_where_they_are_known_and_only_there(study: Results) -> 
 
     with matplotlib.rc_context(RC):
         known = titles(study)
-        assert titles(of(summary_of())) == ["training", "peak memory, process", "all test forecasts (log)"]
+        older = summary_of()  # as in results of 0.1, which measured less
+        for arm in older.arms:
+            kept = {
+                name: getattr(arm.costs, name) for name in ("train_seconds", "forecast_seconds", "peak_memory_bytes")
+            }
+            older = changed(older, arm.arm, costs=Costs(**kept))
+        assert titles(of(older)) == ["training", "peak memory, process", "all test forecasts (log)"]
         bare = summary_of()
         for arm in bare.arms:
             bare = changed(bare, arm.arm, costs=Costs())
@@ -140,7 +179,7 @@ def test_a_hundred_arms_fit_a_page_and_their_caption_says_how_many_stand_behind(
     summary = study_summary()
     extra = [
         arm.model_copy(update={"arm": f"{arm.arm} patients={share}"})
-        for share in (0.1, 0.3)
+        for share in (0.1, 0.3, 0.5)
         for arm in summary.arms
         if arm.model == "chronos-t5-nano" or arm.method == "lora"
     ]
@@ -152,7 +191,7 @@ def test_a_hundred_arms_fit_a_page_and_their_caption_says_how_many_stand_behind(
     assert width == 7.0
     assert height <= 9.6
     notes = " ".join(text.get_text() for text in drawing.figure.texts).replace("\n", " ")
-    assert "24 test patients, 1,236 windows; 3 seeds a trained arm" in notes
+    assert f"24 test patients, {summary.windows.counts['test']} windows; 2 seeds a trained arm" in notes
 
 
 def test_a_few_of_many_arms_stand_for_all_kinds() -> None:
@@ -161,7 +200,7 @@ def test_a_few_of_many_arms_stand_for_all_kinds() -> None:
     assert len(arms) == MANY
     assert {"naive", "network", "pretrained"} <= {arm.kind for arm in arms}
     assert {arm.model for arm in arms if arm.method == "zero-shot"} == set(BACKBONES)
-    assert "Of 52 arms 12 are drawn" in told
+    assert f"Of {len(summary.arms)} arms 12 are drawn" in told
     assert chosen(summary_of()) == (summary_of().arms, "")
 
 
@@ -174,8 +213,8 @@ def test_many_arms_share_colours_by_method_and_markers_by_backbone_and_few_keep_
 
 
 @pytest.mark.parametrize("draw", [curves.draw_learning, fans.draw])
-def test_curves_and_fans_of_many_arms_are_a_choice(tmp_path: Path, draw: Any) -> None:
-    drawing = draw(read_results(study_folder(tmp_path, runs=True)))
+def test_curves_and_fans_of_many_arms_are_a_choice(draw: Any) -> None:
+    drawing = draw(read_results(made_study().folder))
     assert len(drawing.figure.axes) <= MANY
     assert "page" in drawing.caption
 
@@ -183,11 +222,13 @@ def test_curves_and_fans_of_many_arms_are_a_choice(tmp_path: Path, draw: Any) ->
 def test_the_page_of_many_arms_tells_them_together_and_links_to_each(folder: Path, text: str, study: Results) -> None:
     links = {attributes["href"] for tag, attributes in Page(folder / "report.html").tags if tag == "a"}
     assert links == {f"arms/{slug}.html" for slug in slugs_of(study.summary).values()}
+    trained = [arm for arm in study.summary.arms if arm.trains]
+    adapted = [arm for arm in trained if arm.kind == "pretrained"]
     for told in (
-        "41 adapted arms compared with zero-shot of their backbone", "Each of 44 trained arms in a sentence",
-        "Adapters against full fine-tuning", "What is missing", "moirai-nano oft b=16 (seed 0)",
-        "lag-llama-nano head (seed 2): waiting", "a step", "a window", "on the GPU", "saved", "energy",
-        "all, from scratch",
+        f"{len(adapted)} adapted arms compared with zero-shot of their backbone",
+        f"Each of {len(trained)} trained arms in a sentence", "Adapters against full fine-tuning",
+        "What is missing", f"{FAILED} (seed 0)", f"{WAITING} (seed 1): waiting", "a step", "a window", "on the GPU",
+        "saved", "energy", "all, from scratch",
     ):  # fmt: skip
         assert told in text
     source = (folder / "report.html").read_text(encoding="utf-8")
@@ -199,30 +240,41 @@ def test_a_long_reason_is_folded(folder: Path) -> None:
     source = (folder / "report.html").read_text(encoding="utf-8")
     reason = source.split("Not shown better in MAE than the best naive")[1].split("</li>")[0]
     open_, fold = reason.split("<details>")
-    assert open_.count("theta") + fold.count("theta") == sum(arm.kind == "pretrained" for arm in study_summary().arms)
-    assert f"and {fold.count('theta')} more" in fold
+    [check] = [check for check in study_summary().checks if check.code == "C03"]
+    shown, folded = (part.count("last-value)") for part in (open_, fold))
+    assert shown + folded == len(check.findings) > shown > 0
+    assert f"and {folded} more" in fold
     assert len(open_) < 500
 
 
 def test_the_page_of_an_arm_says_what_was_set_what_it_cost_and_how_it_compares(folder: Path) -> None:
-    text = Page(folder / "arms" / "moirai-nano-lora-r-8.html").text
-    for part in ("18,063", "rank", "73 kB", "9.1 ms", "zero-shot", "full fine-tuning", "SIMULATED DATA", "3 seeds"):
+    summary = study_summary()
+    [check] = [check for check in summary.checks if check.code == "C03"]
+    found = next(one for one in check.findings if summary.arm(one.arm).trains)
+    arm = summary.arm(found.arm)
+    text = Page(folder / "arms" / f"{slugs_of(summary)[arm.arm]}.html").text
+    for part in (
+        f"{arm.trainable_parameters:,}", size(arm.costs.adapter_bytes), "ms", "zero-shot", "full fine-tuning",
+        "SIMULATED DATA", "2 seeds",
+    ):  # fmt: skip
         assert part in text
     assert "Not shown better in MAE" not in text
-    assert "moirai-nano lora r=8 on heart rate (no difference shown, theta)" in text
-    assert "moirai-nano lora r=2 on heart rate" not in text
+    told = f"on {summary.data.signals[found.signal].label} ({found.verdict}, {found.reference})"
+    assert f"{arm.arm} {told}" in text
+    assert f"{check.findings[-1].arm} {told}" not in text
 
 
-def test_the_sweep_has_a_section_with_thresholds_rule_notes_and_properties(folder: Path, text: str) -> None:
+def test_the_sweep_has_a_section_with_thresholds_rule_notes_and_properties(ranked: Path) -> None:
+    page, found = Page(ranked / "report.html"), sweep_of()
+    [flagged] = {row.overfit.gap for row in found.rows if row.overfit.flagged}
     for told in (
-        "How few numbers are enough", "not shown worse than that of the rank with the lowest",
-        "What the series are like",
-        "Heart rate: the threshold is the largest rank", "not in this: <ranks> (seed 1).", "13.4 %",
-        "flagged (gap +0.640)",
+        "How few numbers are enough", "shown to be less than 1 % worse in",
+        "What the series are like", f"not in this: {BACKBONES[0]} full (seed 1).",
+        f"{100 * found.series['map']['missing']:.1f} %", f"flagged (gap +{flagged:.3f})",
+        *(note_of(note, lambda signal: label_of(sweep()[0].summary, signal)) for note in found.notes),
     ):  # fmt: skip
-        assert told in text
-    ids = [attributes.get("id") for tag, attributes in Page(folder / "report.html").tags if tag == "figure"]
-    assert ids[0] == "ranks"
+        assert told in page.text
+    assert [attributes.get("id") for tag, attributes in page.tags if tag == "figure"] == ["ranks"]
 
 
 def test_slugs_are_safe_and_no_two_alike_even_where_case_does_not_count() -> None:
@@ -237,7 +289,10 @@ def test_slugs_are_safe_and_no_two_alike_even_where_case_does_not_count() -> Non
 def test_the_lines_that_make_an_arm_are_toml_whatever_it_is_called() -> None:
     for arm in study_summary().arms:
         found = tomllib.loads(snippet(arm))
-        assert found == ({} if arm.kind == "naive" else {"arms": [arm.settings]})
+        settings = {key: value for key, value in arm.settings.items() if value is not None and value != {}}
+        assert found == ({} if arm.kind == "naive" else {"arms": [settings]})
+    trained = arm.model_copy(update={"settings": arm.settings | {"training": {"steps": 600, "decay": "halving"}}})
+    assert tomllib.loads(snippet(trained))["arms"][0]["training"] == {"steps": 600, "decay": "halving"}
     nasty = 'a "quoted" \\ name\n[data]\x7f'
     arm = arm.model_copy(update={"arm": nasty, "model": nasty, "settings": {"model": nasty, "sites": ".*\\.q$"}})
     assert tomllib.loads(snippet(arm))["arms"] == [{"model": nasty, "method": arm.method, "sites": ".*\\.q$"}]
@@ -252,16 +307,20 @@ def test_the_csv_files_have_the_numbers_to_the_last_digit(folder: Path, study: R
         assert [float(row[name]) for name in ("mae", "mae_low", "crps")] == [own.mae, own.ci95["mae"][0], own.crps]
         assert row["energy_joules"] == ("1800.0" if arm.trains else "")
         assert row["trainable_parameters"] == str(arm.trainable_parameters)
-    with (folder / "tables" / "ranks.csv").open(encoding="utf-8", newline="") as stream:
-        ranked = list(csv.DictReader(stream))
-    assert len(ranked) == 3 * (len(RANKS) + 2)
-    assert float(ranked[1]["validation"]) == sweep_of().rows[0].validation.value
-    assert {row["threshold"] for row in ranked} == {"4"}
 
 
-def test_the_latex_has_even_rows_and_nothing_that_latex_would_take_for_a_command(folder: Path) -> None:
-    for name, widths in (("results", {13}), ("ranks", {7, 8})):
-        text = (folder / "tables" / f"{name}.tex").read_text(encoding="utf-8")
+def test_the_csv_file_of_ranks_has_each_rank_and_level_with_its_threshold(ranked: Path) -> None:
+    with (ranked / "tables" / "ranks.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 3 * (len(RANKS) + 2)
+    assert float(rows[1]["validation"]) == sweep_of().rows[0].validation.value
+    told = {row["signal"]: row["threshold"] for row in rows}
+    assert told == {signal: str(one.rank) for signal, one in sweep_of().thresholds.items()}
+
+
+def test_the_latex_has_even_rows_and_nothing_that_latex_would_take_for_a_command(folder: Path, ranked: Path) -> None:
+    for place, name, widths in ((folder, "results", {13}), (ranked, "ranks", {7, 8})):
+        text = (place / "tables" / f"{name}.tex").read_text(encoding="utf-8")
         text.encode("ascii")
         plain = re.sub(r"\\[\\{}&%$#_]", "", text)
         assert plain.count("{") == plain.count("}")

@@ -14,6 +14,8 @@ from loracast.errors import ConfigError
 from loracast.files import write_json
 from loracast.files.texts import latex_text
 from loracast.report import frames
+from loracast.report.doubts import note_of
+from loracast.report.readable import duration
 from loracast.report.render import Cell, Column, Table, csv, html, latex, markdown, table_of
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
 from loracast.report.tables import compact_table, plain_table
@@ -27,7 +29,7 @@ from loracast.report.terminal import (
     status_table,
     threshold_table,
 )
-from loracast.study.ranks.result import Correlation, Relation, RelationRow
+from loracast.study.ranks.result import Correlation, Measured, Relation, RelationRow
 from tests.report.conftest import ARMS, LORA, SIGNALS, changed, summary_of
 from tests.report.study import RANKS, study_summary, sweep_of
 
@@ -106,8 +108,15 @@ def test_the_terminal_fits_eighty_columns_without_cutting_a_number():
 
 def test_the_terminal_names_simulated_data_every_arm_and_signal():
     text = printed(result_table(summary_of()))
-    labels = [label for label, *_ in SIGNALS.values()]
-    for told in ("SIMULATED DATA", "12,288", "1 min 12 s", "1.2 GB", *(name for name, *_ in ARMS), *labels):
+    labels = [signal.label for signal in summary_of().data.signals.values()]
+    for told in (
+        "SIMULATED DATA",
+        "12,288",
+        duration(summary_of().arm(LORA).costs.train_seconds),
+        "1.2 GB",
+        *ARMS,
+        *labels,
+    ):
         assert told in text
 
 
@@ -151,14 +160,22 @@ def test_a_compact_table_chooses_by_name_method_and_kind():
 def test_the_ranks_have_thresholds_and_a_row_for_each_rank_and_level():
     sweep = sweep_of()
     thresholds, errors = lines_of(thresholds_table(sweep)), lines_of(ranks_table(sweep))
-    assert thresholds[3].startswith("| heart rate | MAE | 8 | 4 | 4, 4, 2 |")
+    one = sweep.thresholds["heart_rate"]
+    by_seed = ", ".join(map(str, one.by_seed))
+    assert thresholds[3].startswith(f"| heart rate | MAE | {one.best_rank} | {one.rank} | {by_seed} |")
     assert "Rule: The threshold is the smallest rank" in markdown(thresholds_table(sweep))
     assert len(errors) == 2 + 3 * (len(RANKS) + 2)
+    row = sweep.rows[0]
+
+    def told(measured: Measured, places: int, sign: str = "") -> str:
+        low, high = measured.ci95
+        return f"{measured.value:{sign}.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+
     assert errors[3] == (
-        "| all signals (MASE) | 1 | 6,144 | 0.874 [0.812, 0.943] | 0.926 [0.861, 1.000] "
-        "| +0.0277 [0.0237, 0.0317] worse | no | 31 s |"
+        f"| all signals (MASE) | 1 | {row.trainable_parameters:,} | {told(row.validation, 3)} | {told(row.test, 3)} "
+        f"| {told(row.difference, 4, '+')} worse | no | {duration(row.train_seconds)} |"
     )
-    assert "flagged (gap +0.640)" in errors[9]
+    assert f"flagged (gap +{sweep.rows[len(RANKS) - 1].overfit.gap:.3f})" in errors[2 + len(RANKS)]
 
 
 def test_a_sweep_without_levels_or_thresholds_is_still_written():
@@ -169,10 +186,13 @@ def test_a_sweep_without_levels_or_thresholds_is_still_written():
 
 def test_the_terminal_marks_the_threshold_and_tells_the_notes():
     text = printed(threshold_table(sweep_of()), 80)
-    assert text.count("→ 4 ") == 3
+    marked = re.findall(r"→ (\d+) ", text)
+    assert marked == [str(one.rank) for one in sweep_of().thresholds.values()]
     assert "…" not in text
-    assert "heart_rate 4, 4, 2" in " ".join(text.split())
-    assert "Heart_rate: the threshold is the largest rank" in " ".join(text.split())
+    words = " ".join(text.split())
+    assert f"heart_rate {', '.join(map(str, sweep_of().thresholds['heart_rate'].by_seed))}" in words
+    for note in sweep_of().notes:
+        assert note_of(note, str) in words
 
 
 def test_a_relation_tells_what_may_not_be_concluded():
