@@ -17,6 +17,7 @@ from loracast.report import frames
 from loracast.report.doubts import note_of
 from loracast.report.readable import duration
 from loracast.report.render import Cell, Column, Table, csv, html, latex, markdown, table_of
+from loracast.report.score_tables import step_tables
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
 from loracast.report.tables import compact_table, plain_table
 from loracast.report.terminal import (
@@ -138,6 +139,17 @@ def test_an_arm_without_scores_has_dashes():
     summary = changed(summary_of(), "last-value", scores={})
     line = next(line for line in lines_of(plain_table(summary)) if "| last-value |" in line)
     assert line.split("| last-value |")[1] == " 0 | – | – | – | – | – | – | – | – | – | – |"
+
+
+def test_the_tables_of_steps_have_each_score_of_each_arm_at_each_step():
+    summary = summary_of()
+    told = step_tables(summary, summary.arms)
+    for (heading, made), signal in zip(told, SIGNALS, strict=True):
+        assert heading.startswith(summary.data.signals[signal].label)
+        rows = [[cell.text for cell in row] for group in made[0].groups for row in group.rows]
+        assert [row[0] for row in rows[:2]] == ["5 min", "10 min"]
+        errors = [arm.scores[signal].by_step["mae"] for arm in summary.arms]
+        assert [row[1:] for row in rows] == [[f"{value:.2f}" for value in step] for step in zip(*errors, strict=True)]
 
 
 def test_the_compact_table_has_a_line_an_arm_and_marks_what_is_shown():

@@ -67,7 +67,7 @@ def step_tables(summary: Summary, arms: Sequence[ArmSummary]) -> list[tuple[str,
     told = []
     for signal in dict.fromkeys(signal for signal, _, _ in found):
         names = dict.fromkeys(arm for name, arm, _ in found if name == signal)
-        ahead = pd.DataFrame({"ahead": dict.fromkeys(seconds for name, _, seconds in found if name == signal)})
+        ahead = pd.DataFrame({"ahead": sorted({seconds for name, _, seconds in found if name == signal})})
         made = []
         for score, title in STEPS.items():
 
