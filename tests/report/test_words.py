@@ -5,6 +5,7 @@ import pytest
 from loracast.report.doubts import note_of, reason_of, told_of
 from loracast.report.results import MissingArm, missing_of
 from loracast.report.words import (
+    choices_told,
     doubts,
     lowest_of_signal,
     seeds_of,
@@ -118,6 +119,15 @@ def test_a_floor_that_wins_is_called_what_it_is(name, said):
     assert floor_won
     assert said in told
     assert "other arms" in told
+
+
+def test_of_many_arms_that_kept_a_step_a_few_are_named():
+    summary = study_summary()
+    steps = [one for one in summary.choices if one.what == "step"]
+    told = choices_told(summary)[0]
+    assert f"({steps[0].arms[0]}: {', '.join(f'{step:g}' for step in steps[0].kept)}; " in told
+    assert told.endswith(f"; and {len(steps) - 4} more arms).")
+    assert sum(one.arms[0] in told for one in steps) == 4
 
 
 def test_doubts_name_one_seed_few_patients_and_the_checks_that_warn():

@@ -251,7 +251,9 @@ def _chosen(found: Sequence[Choice]) -> str:
     tried = _some([_setting(value) for value in first.tried], most=8)
     what = first.what.replace("_", " ")
     if first.what == "step":
-        kept = "; ".join(f"{_some(one.arms)}: {', '.join(map(_setting, one.kept))}" for one in found)
+        parts = [f"{_some(one.arms)}: {', '.join(map(_setting, one.kept))}" for one in found]
+        more = [f"and {len(parts) - 4} more arms"] if len(parts) > 4 else []
+        kept = "; ".join([*parts[:4], *more])
         return f"Step of the training: of {tried} the one with the lowest loss on {on} was kept ({kept})."
     if first.kept:
         return f"Best {what}: of {tried} the one with the lowest error of each signal on {on}, which favours it."
