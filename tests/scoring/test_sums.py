@@ -90,6 +90,15 @@ def test_an_arm_is_an_array_of_seeds_and_patients_a_signal():
         np.testing.assert_array_equal(one.by_step(), alone.by_step())
 
 
+def test_what_is_added_after_a_look_is_seen_by_the_next():
+    run, one = arm(), arm()
+    before = by_signal([run])["spo2"]
+    run.add(one.cells)
+    after = by_signal([run])["spo2"]
+    assert np.allclose(after.sums, 2 * before.sums)
+    assert after.windows == 2 * before.windows
+
+
 def test_all_signals_together_pool_what_is_free_of_units():
     run = arm()
     found, cells = over_signals([run, run], ["mase"]), run.cells

@@ -200,8 +200,7 @@ class Sums:
         if len(horizons) > 1:
             raise DataError(f"Windows of {sorted(horizons)} steps cannot be added up. Score one horizon at a time.")
         self._parts.append(cells)
-        self._folded = False
-        self._layers.clear()
+        self._folded, self._layers = False, {}
         # Sums are small and batches many: fold now and then, so that memory stays that of the sums.
         if len(self._parts) >= 32:
             self._fold()
