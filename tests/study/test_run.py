@@ -14,8 +14,8 @@ from loracast.scoring.compare import summarise
 from loracast.scoring.sums import Sums
 from loracast.spec import ForecastSpec
 from loracast.study import run as runs
-from loracast.study.run import CELLS, Shared
-from loracast.study.summary import RunResult, read_facts
+from loracast.study.run import Shared
+from loracast.study.summary import CELLS, RunResult, read_facts
 from loracast.tuning.adapter import base_digest, load_adapter
 from loracast.tuning.arm import ArmSpec
 from tests.conftest import PATIENT, STAY
