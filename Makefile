@@ -12,7 +12,7 @@ test: $(READY)  ## all tests, a process a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 fuzz: $(READY)  ## some ten thousand damaged inputs of every kind that is read
-	OMP_NUM_THREADS=1 LORACAST_FUZZ=400 $(BIN)/python -m pytest -o timeout=0 tests/fuzz
+	OMP_NUM_THREADS=1 LORACAST_FUZZ=450 $(BIN)/python -m pytest -o timeout=0 tests/fuzz
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check src tests benchmarks
