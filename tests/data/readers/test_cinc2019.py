@@ -1,3 +1,4 @@
+import gzip
 import io
 import os
 import tarfile
@@ -248,3 +249,37 @@ def test_no_message_names_a_patient(tmp_path):
         with pytest.raises(DataError) as caught:
             read(folder, tmp_path)
         assert "Zq7x" not in str(caught.value)
+
+
+def _cut(path, at):
+    path.write_bytes(path.read_bytes()[:at])
+
+
+def _flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x55
+    path.write_bytes(bytes(content))
+
+
+def _follow(path, at):
+    path.write_bytes(path.read_bytes() + b"p000009.psv" + bytes(501))
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip, _follow], ids=["cut", "a flipped bit", "more after the end"])
+@pytest.mark.parametrize("inside", [0, 10])
+def test_a_damaged_header_is_not_the_end_of_a_tar(tmp_path, damage, inside):
+    path = packed(tmp_path, "tar.gz")
+    plain = tmp_path / "set.tar"
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    second = 512 + -(-len(RECORDS["p000001"]) // 512) * 512
+    damage(plain, second + inside)
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read(plain, tmp_path)
+
+
+@pytest.mark.parametrize("number", ["1_00", "\u0668\u0660"])
+def test_a_number_as_programs_or_other_scripts_write_it_is_refused(tmp_path, number):
+    records = {"p000001": RECORDS["p000001"].replace("80", number)}
+    assert number in records["p000001"]
+    with pytest.raises(DataError, match="signs that no number has"):
+        read(packed(tmp_path, "folder", records), tmp_path)

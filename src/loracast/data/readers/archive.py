@@ -149,16 +149,23 @@ def _tar(path: Path, found: Found) -> Iterator[tuple[str, bytes]]:
                 else:
                     yield PurePosixPath(member.name).stem, content.read(MOST_A_RECORD + 1)
         # To the last byte: a cut between two members looks like the end to tarfile, but not to the decompressor.
-        while stream.read(1 << 20):
-            pass
+        while rest := stream.read(1 << 20):
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError("something follows the end of the archive")
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header; the long names and attributes before it, which tarfile reads at once, are bounded."""
+    """A member's header, which is whole; the long names and attributes before it, which tarfile reads, are bounded."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        found = super().frombuf(buf, encoding, errors)
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise  # the block of zeros by which an archive says that it ends
+        except tarfile.HeaderError as error:
+            # tarfile would take a damaged header, or none, for the end, and lose every member from there on.
+            raise tarfile.ReadError("a header is damaged or missing") from error
         plain = (*tarfile.REGULAR_TYPES, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE)
         if found.type not in plain and found.size > _MOST_A_NAME:
             raise tarfile.ReadError("a header is too long")

@@ -149,6 +149,10 @@ def _parsed(record: Record, names: Sequence[str]) -> np.ndarray:
     cells = [line.split("|") for line in lines[1:] if line]
     if any(len(row) != len(header) for row in cells):
         raise DataError(f"{record.told} has a line that does not fit its header. {published}")
+    if any(
+        "_" in line or not line.isascii() for line in lines[1:]
+    ):  # Python reads 1_0 as ten, and digits of every script
+        raise DataError(f"{record.told} has signs that no number has. {published}")
     try:
         numbers = np.array([[row[place] for place in places] for row in cells], dtype=np.float64)
     except ValueError as error:
