@@ -5,13 +5,14 @@ import time as clock_of_machine
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from loracast.data.readers.table import write_table
-from loracast.data.times import FIRST_YEAR, LAST_YEAR
+from loracast.data.times import FIRST_YEAR, LAST_YEAR, Clock
 from loracast.data.workspace import workspace
 from loracast.errors import ConfigError, DataError
 from tests.data.conftest import cells, sums_up
@@ -182,7 +183,7 @@ def test_an_offset_in_a_format_is_one_as_well(tmp_path):
     [
         ({"zone": "Berlin"}, "'Berlin' is no time zone.*Europe/Berlin"),
         ({"time_format": "%Q"}, "'%Q' is no format of a time"),
-        ({"time_format": "%Y-%m-%dT%H:%MZ"}, "it is a time zone, UTC. Write %z"),
+        ({"time_format": "%Y-%m-%dT%H:%MZ"}, "takes a time zone or an offset for letters. Write %z"),
     ],
 )
 def test_zones_and_formats_that_do_not_exist_are_refused(options, message, tmp_path):
@@ -192,7 +193,7 @@ def test_zones_and_formats_that_do_not_exist_are_refused(options, message, tmp_p
 
 def test_a_format_for_a_column_that_is_no_text_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="--time-format is for times that are text; column 'at' holds TIMESTAMP"):
-        put(frame_of([datetime(2024, 7, 1)]), tmp_path, time_format="%Y")
+        put(frame_of([datetime(2024, 7, 1)]), tmp_path, time_format="%Y-%m-%d")
 
 
 @pytest.mark.parametrize(
@@ -220,3 +221,33 @@ def test_the_first_and_the_last_year_are_years(tmp_path):
     assert list(found) == [datetime(FIRST_YEAR, 1, 1)]
     found, _ = put(frame_of([f"{LAST_YEAR}-12-31 23:00"]), tmp_path)
     assert list(found) == [datetime(LAST_YEAR, 12, 31) + timedelta(hours=23)]
+
+
+@pytest.mark.parametrize(
+    "form", ["%Y-%m-%d %H:%M +02:00", "%Y-%m-%d %H:%M CET", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d %H:%M Europe/Berlin"]
+)
+def test_a_zone_among_the_letters_of_a_format_is_refused(tmp_path, form):
+    with pytest.raises(ConfigError, match="takes a time zone or an offset for letters"):
+        put(frame_of(["2021-07-30 16:43"]), tmp_path, time_format=form)
+
+
+@pytest.mark.parametrize("form", ["%H:%M", "%d.%m. %H:%M", "%Y %H:%M"])
+def test_a_format_without_a_whole_date_is_refused(tmp_path, form):
+    with pytest.raises(ConfigError, match="tells no whole date"):
+        put(frame_of(["12:30"]), tmp_path, time_format=form)
+
+
+@pytest.mark.parametrize("form", ["%-d/%-m/%y %H:%M", "%Y-%m-%dT%H:%M:%S", "%d %b %Y at %I:%M %p", "%Y %j %H"])
+def test_other_letters_and_other_ways_to_write_a_date_are_a_format(form):
+    with duckdb.connect() as con:
+        Clock(time_format=form).check(con)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_instants_of_every_precision_are_refused_and_read_with_a_zone(tmp_path, unit):
+    times = pa.array([datetime(2021, 7, 30, 16), datetime(2021, 7, 30, 17)], pa.timestamp(unit, "UTC"))
+    pq.write_table(pa.table({"who": ["p", "p"], "at": times, "x": [80.0, 81.0]}), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match="bear a time zone"):
+        put(tmp_path / "in.parquet", tmp_path)
+    found, _ = put(tmp_path / "in.parquet", tmp_path, zone="Europe/Berlin")
+    assert list(found) == [datetime(2021, 7, 30, 18), datetime(2021, 7, 30, 19)]

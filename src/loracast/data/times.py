@@ -8,6 +8,7 @@ measurement, which is not set anew within the stay: no hour is measured twice or
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,22 @@ WITHOUT_ZONE = quoted(f"{_DATE}({_CLOCK})?")
 WITH_ZONE = quoted(f"{_DATE}{_CLOCK}{_ZONE}")
 
 
+# What in a format's letters would be a zone in the times: Z, CET, Europe/Berlin, +02:00.
+_LITERAL_ZONE = re.compile(r"\b([A-Z]{2,5}|Z)\b|[+-]\d{1,2}(:?\d{2})?\b|[A-Z][a-z]+/[A-Z]")
+_DATES = (("Yy", "mbB", "d"), ("Yy", "j"), ("G", "V", "uwaA"), ("Yy", "UW", "uwaA"), ("c",), ("x",))
+"""What tells a date: one directive of each group."""
+
+
+def _directives(form: str) -> set[str]:
+    """The letters after the percent signs of a format."""
+    return set(re.findall(r"%-?(.)", form))
+
+
+def _is_zoned(kind: str) -> bool:
+    """Whether a SQL type holds instants: TIMESTAMP WITH TIME ZONE, TIMESTAMPTZ_NS."""
+    return "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
+
+
 @dataclass(frozen=True)
 class Clock:
     """How times are written, and whose clock they are: `zone` an IANA name, `time_format` as strptime has it."""
@@ -47,11 +64,6 @@ class Clock:
                 "America/New_York or UTC."
             )
         if self.time_format is not None:
-            if self.time_format.endswith("Z"):
-                raise ConfigError(
-                    f"--time-format {self.time_format!r} takes a Z for a letter, but it is a time zone, UTC. Write %z "
-                    "for it, and say with --zone whose clock is meant."
-                )
             try:
                 con.execute(f"SELECT try_strptime('', {quoted(self.time_format)})").fetchall()
             except duckdb.Error as error:
@@ -59,24 +71,43 @@ class Clock:
                     f"--time-format {self.time_format!r} is no format of a time. Give one such as %d-%m-%Y %H:%M "
                     "(day, month, year, hour, minute) or %m/%d/%Y %I:%M %p."
                 ) from error
+            self._check_format(self.time_format)
+
+    @staticmethod
+    def _check_format(form: str) -> None:
+        if _LITERAL_ZONE.search(re.sub(r"%-?.", " ", form)):
+            raise ConfigError(
+                f"--time-format {form!r} takes a time zone or an offset for letters. Write %z for an offset and for Z, "
+                "and say with --zone whose clock is meant."
+            )
+        told = _directives(form)
+        if not any(all(told & set(part) for part in date) for date in _DATES):
+            raise ConfigError(
+                f"--time-format {form!r} tells no whole date, so that all days would be one. Give one with day, month "
+                "and year, such as %d-%m-%Y %H:%M."
+            )
+
+    @property
+    def _bears(self) -> bool:
+        """Whether the format has a place for a zone or an offset."""
+        return bool(_directives(self.time_format or "") & {"z", "Z"})
 
     def _written(self, column: str) -> str:
         """SQL of a text whose times DuckDB reads: no blank before an offset, and a Z as it takes it."""
         if self.time_format is not None:
-            return f"regexp_replace({column}, '[Zz]$', '+00')" if "%z" in self.time_format else column
+            return f"regexp_replace({column}, '[Zz]$', '+00')" if self._bears else column
         return f"regexp_replace(regexp_replace({column}, '\\s+([+-]\\d)', '\\1'), 'z$', 'Z')"
 
     def bears_zone(self, column: str, kind: str) -> str:
         """SQL: whether a time in a column of SQL type `kind` bears a zone or an offset."""
         if kind == "VARCHAR" and self.time_format is None:
             return f"coalesce(regexp_full_match({column}, {WITH_ZONE}), false)"
-        form = self.time_format or ""
-        return str("TIME ZONE" in kind or (kind == "VARCHAR" and ("%z" in form or "%Z" in form))).lower()
+        return str(_is_zoned(kind) or (kind == "VARCHAR" and self._bears)).lower()
 
     def _without_zone(self, column: str, kind: str) -> str:
         """SQL of a time on the wall; null where it bears a zone or is no time."""
         if kind != "VARCHAR":
-            return "CAST(NULL AS TIMESTAMP)" if "TIME ZONE" in kind else f"TRY_CAST({column} AS TIMESTAMP)"
+            return "CAST(NULL AS TIMESTAMP)" if _is_zoned(kind) else f"TRY_CAST({column} AS TIMESTAMP)"
         if self.time_format is None:
             return f"CASE WHEN regexp_full_match({column}, {WITHOUT_ZONE}) THEN TRY_CAST({column} AS TIMESTAMP) END"
         if self.bears_zone(column, kind) == "true":
@@ -85,7 +116,7 @@ class Clock:
 
     def _with_zone(self, column: str, kind: str) -> str:
         """SQL of an instant, in UTC without saying so."""
-        moment = column
+        moment = f"CAST({column} AS TIMESTAMPTZ)"  # of nanoseconds too
         if kind == "VARCHAR":
             text = self._written(column)
             moment = f"TRY_CAST({text} AS TIMESTAMPTZ)"
