@@ -163,3 +163,35 @@ def test_a_point_beside_a_decimal_comma_is_not_taken_for_one(tmp_path):
 def test_what_a_csv_file_is_not_is_refused_with_what_would_help(tmp_path, text, options, error, message):
     with pytest.raises(error, match=message):
         put(written(tmp_path, text, encoding="latin-1"), tmp_path, **options)
+
+
+@pytest.mark.parametrize("nobody", ["NA", "nan", r"\N", "NULL", ""])
+def test_rows_without_a_patient_are_not_one_patient_of_that_name(tmp_path, nobody):
+    frame = frame_of([80.0, 81.0]).assign(who=["p", nobody])
+    with pytest.raises(DataError, match="1 of 2 rows have no patient or stay"):
+        put(frame, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["1_0", "8_1", "1e1_0"])
+def test_a_number_as_programs_write_it_is_text(tmp_path, text):
+    with pytest.raises(DataError, match="text instead of a number"):
+        put(frame_of(["80", text]), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400"])
+def test_a_number_that_is_none_may_stand_for_missing(tmp_path, text):
+    assert put(frame_of(["80", text, "82"]), tmp_path, missing=[text])[0] == [80, None, 82]
+
+
+def test_a_word_that_is_a_patient_is_not_listed(tmp_path):
+    frame = frame_of(["80", "ANNA", "low"]).assign(who=["p", "ANNA", "p"])
+    with pytest.raises(DataError, match="text instead of a number") as refused:
+        put(frame, tmp_path)
+    assert "'low' (1)" in str(refused.value)
+    assert "ANNA" not in str(refused.value)
+
+
+def test_more_rows_to_skip_than_there_are_leave_no_header(tmp_path):
+    path = written(tmp_path, "who,at,x\np,2024-03-01,80\n")
+    with pytest.raises(DataError, match="does not begin with a line of different column names"):
+        put(path, tmp_path, csv_form={"skip_rows": 10**12})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -97,8 +98,8 @@ def load(con: duckdb.DuckDBPyConnection, origin: str, columns: Columns, found: M
         FROM (
             SELECT *, TRY_CAST({_number("written", columns.decimal)} AS DOUBLE) AS number
             FROM (
-                SELECT nullif({text(columns.patient)}, '') AS patient,
-                       nullif({text(columns.stay or columns.patient)}, '') AS stay,
+                SELECT {_identifier(text(columns.patient))} AS patient,
+                       {_identifier(text(columns.stay or columns.patient))} AS stay,
                        {quoted(columns.constant) if columns.signal is None else f"nullif({text(columns.signal)}, '')"}
                            AS signal,
                        {clock.time(when, kind)} AS time, {clock.unsure(when, kind)} AS unsure,
@@ -142,27 +143,34 @@ def _faults(columns: Columns) -> dict[str, str]:
     }
 
 
+def _identifier(text: str) -> str:
+    """SQL of a patient or stay: nobody where the text stands for none, as NA in an export of R and NaN in a number."""
+    return f"CASE WHEN NOT ({_is_missing(text, ())} OR lower({text}) = 'nan') THEN {text} END"
+
+
 def _is_missing(text: str, missing: Sequence[str]) -> str:
     """SQL condition: a text stands for no value; a number does whatever way it is written (-999, -999.0)."""
     among = ", ".join(quoted(one.strip()) for one in (*MISSING, *missing))
-    numbers = [repr(float(one)) for one in missing if _is_number(one)]
+    numbers = [repr(number) for one in missing if (number := _number_of(one)) is not None]
     as_number = f" OR coalesce(TRY_CAST({text} AS DOUBLE) IN ({', '.join(numbers)}), false)" if numbers else ""
     return f"{text} IN ({among}){as_number}"
 
 
-def _is_number(text: str) -> bool:
+def _number_of(text: str) -> float | None:
+    """The finite number that a text is, if it is one."""
     try:
-        float(text)
+        number = float(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _number(text: str, decimal: str) -> str:
     """SQL of a number's text; a point in a number with a decimal comma would be one between thousands."""
-    if decimal == ".":
-        return text
-    return f"CASE WHEN contains({text}, '.') THEN '?' ELSE replace({text}, ',', '.') END"
+    # DuckDB takes 1_000 for a thousand, as programs write it and no instrument does.
+    strange = "_" if decimal == "." else "[_.]"
+    read = text if decimal == "." else f"replace({text}, ',', '.')"
+    return f"CASE WHEN regexp_matches({text}, '{strange}') THEN '?' ELSE {read} END"
 
 
 def _texts(con: duckdb.DuckDBPyConnection, origin: str, columns: Columns, total: int) -> str:
@@ -174,9 +182,10 @@ def _texts(con: duckdb.DuckDBPyConnection, origin: str, columns: Columns, total:
     garbled = (
         f"TRY_CAST({_number(text, columns.decimal)} AS DOUBLE) IS NULL AND NOT {_is_missing(text, columns.missing)}"
     )
+    people = "SELECT patient FROM given UNION SELECT stay FROM given"
     found = con.execute(
-        f"SELECT {text} AS word, count(*) AS n FROM {origin} WHERE {garbled} GROUP BY word ORDER BY n DESC, word "
-        f"LIMIT {TEXTS_TOLD + 1}"
+        f"SELECT {text} AS word, count(*) AS n FROM {origin} WHERE {garbled} AND {text} NOT IN ({people}) "
+        f"GROUP BY word ORDER BY n DESC, word LIMIT {TEXTS_TOLD + 1}"
     ).fetchall()
     if columns.value in (columns.patient, columns.stay) or 2 * sum(n for _, n in found) > total:
         return "Is it the column of the values? "

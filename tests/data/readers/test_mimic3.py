@@ -411,3 +411,33 @@ def test_a_patient_who_loses_a_whole_signal_is_counted_where_it_happens(tables, 
     _, attrition = read_one(tables(CHARTEVENTS=rows), tmp_path, signals=("heart_rate", "sbp", "map"))
     assert dropped_at(attrition, "numeric value")["lost"] == {"sbp": 1}
     assert dropped_at(attrition, "plausible")["lost"] == {"map": 1}
+
+
+def with_events(folder, *rows):
+    """The folder with a CHARTEVENTS that names the patient, as the original does."""
+    head = "SUBJECT_ID,ICUSTAY_ID,ITEMID,CHARTTIME,VALUE,VALUENUM,ERROR"
+    lines = [",".join(map(str, row)) for row in rows]
+    (folder / "CHARTEVENTS.csv.gz").write_bytes(gzip.compress("\n".join([head, *lines, ""]).encode()))
+    return folder
+
+
+def test_a_row_of_another_patient_is_not_filed_under_the_stay(tables, tmp_path):
+    folder = with_events(
+        tables(), (1, 100, 211, minute(60), 80, 80, ""), (2, 100, 211, minute(120), 81, 81, ""),
+        ("", 100, 211, minute(180), 82, 82, ""),
+    )  # fmt: skip
+    found, attrition = read_one(folder, tmp_path)
+    assert list(found.values()) == [80, None, 82]
+    assert dropped_at(attrition, "and of its patient")["dropped_rows"] == 1
+
+
+@pytest.mark.parametrize(("item", "rows"), [("211.0", 2), ("211.4", 1), ("210.6", 1)])
+def test_an_identifier_that_is_no_whole_number_is_none(tables, tmp_path, item, rows):
+    folder = with_events(tables(), (1, 100, 211, minute(60), 80, 80, ""), (1, 100, item, minute(120), 81, 81, ""))
+    found, _ = read_one(folder, tmp_path)
+    assert len(found) == rows
+
+
+def test_the_longest_stay_may_be_asked_for(tables, tmp_path):
+    with pytest.raises(DataError, match="hours or more in the ICU"):
+        read_one(tables(), tmp_path, min_hours=1e308)

@@ -76,6 +76,8 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 
+# Read where it is there.
+BESIDE: dict[str, dict[str, str]] = {"CHARTEVENTS": {"subject_id": "BIGINT"}}
 KEYS = {"PATIENTS": "subject_id", "ADMISSIONS": "hadm_id", "ICUSTAYS": "icustay_id"}
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
@@ -204,7 +206,9 @@ def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path, clock: Cloc
             "389). Write the column as text."
         )
     casts, zoned, unsure = [], ["false"], ["false"]
-    for name, kind in wanted.items():
+    beside = {name: kind for name, kind in BESIDE.get(table, {}).items() if name in columns}
+    casts += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in BESIDE.get(table, {}).items() if name not in beside]
+    for name, kind in {**wanted, **beside}.items():
         column, found = identifier(columns[name][0]), columns[name][1]
         text = f"nullif(trim({column}), '')" if found == "VARCHAR" else column
         if kind == "TIMESTAMP":
@@ -212,7 +216,7 @@ def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path, clock: Cloc
             zoned.append(clock.bears_zone(text, found))
             unsure.append(clock.unsure(text, found))
         else:
-            casts.append(f"TRY_CAST({text} AS {kind}) AS {name}")
+            casts.append(f"{_whole(text, found) if kind == 'BIGINT' else f'TRY_CAST({text} AS {kind})'} AS {name}")
     casts += [f"{' OR '.join(zoned)} AS zoned", f"{' OR '.join(unsure)} AS unsure"]
     con.execute(f"CREATE VIEW {table.lower()} AS SELECT {', '.join(casts)} FROM {source}")
     if table != "CHARTEVENTS" and clock.zone is None:
@@ -226,6 +230,17 @@ def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path, clock: Cloc
                 f"{path.name} has {rows} rows for {keys} values of {KEYS[table].upper()}, which must be present and "
                 "unique. Give the original table."
             )
+
+
+def _whole(column: str, kind: str) -> str:
+    """SQL of an identifier in a column of SQL type `kind`; null where it is no whole number: DuckDB rounds."""
+    if kind == "VARCHAR":
+        broken = f"contains({column}, '.') AND NOT regexp_full_match({column}, '[0-9]+[.]0*')"
+    elif kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
+        broken = f"{column} <> floor({column})"
+    else:
+        return f"TRY_CAST({column} AS BIGINT)"
+    return f"CASE WHEN NOT ({broken}) THEN TRY_CAST({column} AS BIGINT) END"
 
 
 def _select_stays(con: duckdb.DuckDBPyConnection, wanted: IcuStays, cohort: Cohort, attrition: Attrition) -> None:
@@ -244,12 +259,16 @@ def _select_stays(con: duckdb.DuckDBPyConnection, wanted: IcuStays, cohort: Coho
         FROM icustays LEFT JOIN patients USING (subject_id) LEFT JOIN admissions USING (hadm_id)
         """
     )
+    hours = f"(epoch(stop) - epoch(start)) / 3600 >= {wanted.min_hours}"
     rules = [
         ("ICU stays in ICUSTAYS", "true"),
         ("INTIME known, and OUTTIME or DISCHTIME after it", "start < stop"),
         ("age known (DOB in PATIENTS, not after INTIME)", "age IS NOT NULL"),
         (f"aged {wanted.min_age:g} years or more at INTIME", f"age >= {wanted.min_age}"),
-        (f"{wanted.min_hours:g} hours or more in the ICU", f"epoch(stop) - epoch(start) >= {wanted.min_hours * 3600}"),
+        (
+            f"{wanted.min_hours:g} hours or more in the ICU",
+            hours,
+        ),
         (cohort.title, "in_cohort"),
     ]
     held = "true"
@@ -277,7 +296,7 @@ def _load_events(
     )
     con.execute(f"CREATE TABLE items AS SELECT * FROM (VALUES {items}) AS t (itemid, signal, fahrenheit)")
     reasons = [
-        Reason("of a stay that is in ICUSTAYS", "chosen IS NULL", counts_stays=False),
+        Reason("of a stay that is in ICUSTAYS, and of its patient", "chosen IS NULL", counts_stays=False),
         Reason("of a stay that was selected", "NOT chosen"),
         Reason("with a readable CHARTTIME", "time IS NULL"),
         Reason("with a numeric value", "value IS NULL"),
@@ -299,7 +318,9 @@ def _load_events(
         FROM (
             SELECT patient, stay, chosen, start, stop, error, signal, fahrenheit, zoned, unsure, charttime AS time,
                    CASE WHEN fahrenheit THEN (valuenum - 32) / 1.8 ELSE valuenum END AS value
-            FROM chartevents JOIN items USING (itemid) LEFT JOIN stays USING (icustay_id)
+            FROM chartevents JOIN items USING (itemid)
+                 LEFT JOIN stays ON stays.icustay_id = chartevents.icustay_id
+                     AND coalesce(CAST(chartevents.subject_id AS VARCHAR) = stays.patient, true)
         )
         """
     )
