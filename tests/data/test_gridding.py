@@ -25,7 +25,9 @@ def test_a_grid_is_a_number_and_a_unit(grid, seconds):
     assert grid_seconds(grid) == seconds
 
 
-@pytest.mark.parametrize("grid", ["7min", "5", "min", "0min", "-5min", "2d", "1.5h", "5 fortnights", ""])
+@pytest.mark.parametrize(
+    "grid", ["7min", "5", "min", "0min", "-5min", "2d", "1.5h", "5 fortnights", "\u0663h", "9" * 5000 + "s", ""]
+)
 def test_a_grid_that_does_not_divide_a_day_is_refused(grid):
     with pytest.raises(DataError, match="Give a step that divides a day"):
         grid_seconds(grid)

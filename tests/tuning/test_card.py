@@ -70,6 +70,10 @@ def test_a_card_with_a_training_is_also_a_bare_one(tmp_path: Path) -> None:
         ),
         (lambda card: card["split"].update(shares=[1, 1, 1]), "split"),
         (lambda card: card.pop("best_step"), "best_step: Field required"),
+        (lambda card: card["window"].update(context=-5), "window.context: Input should be greater than or equal to 1"),
+        (lambda card: card["window"].update(horizon=0), "window.horizon: Input should be greater than or equal to 1"),
+        (lambda card: card.update(levels=[]), "levels: List should have at least 1 item"),
+        (lambda card: card.update(levels=[0.5, 2.0]), "levels.1: Input should be less than 1"),
     ],
 )
 def test_a_damaged_card_is_told_with_the_place(tmp_path: Path, damage: Callable[[Any], Any], told: str) -> None:

@@ -49,7 +49,7 @@ class Reason:
 
 def grid_seconds(grid: str) -> int:
     """Seconds of a grid such as "60min", "5min" or "1h"; raises DataError unless it divides a day."""
-    match = re.fullmatch(r"\s*(\d+)\s*([a-z]+)\s*", grid.lower())
+    match = re.fullmatch(r"\s*([0-9]{1,6})\s*([a-z]+)\s*", grid.lower())
     seconds = int(match[1]) * GRID_UNITS.get(match[2], 0) if match else 0
     if seconds == 0 or DAY_SECONDS % seconds:
         raise DataError(f"Grid {grid!r} given. Give a step that divides a day, such as 5min, 15min, 60min or 1h.")

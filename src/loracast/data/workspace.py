@@ -175,7 +175,8 @@ def _header(path: Path, delimiter: str, encoding: str, skip_rows: int) -> tuple[
     try:
         with opener(regular(path), "rb") as stream:
             for _ in range(skip_rows):
-                stream.readline(LONGEST_HEADER)
+                if not stream.readline(LONGEST_HEADER):
+                    break
             first = stream.readline(LONGEST_HEADER)
             if opener is gzip.open:  # to the end: DuckDB does not look at a gzip's checksum
                 while stream.read(2**20):

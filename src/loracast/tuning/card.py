@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from loracast.errors import AdapterError, ConfigError
 from loracast.files import file_digest, read_json, regular
@@ -24,9 +24,9 @@ LOADED = ("adapter_config.json", "adapter_model.safetensors", "config.json", "mo
 class SeenWindow(Frozen):
     """The windows of the training, in steps of the grid."""
 
-    context: int
-    horizon: int
-    step_seconds: int
+    context: int = Field(ge=1)
+    horizon: int = Field(ge=1)
+    step_seconds: int = Field(ge=1)
     joint: bool = False
 
 
@@ -48,7 +48,7 @@ class Training(Frozen):
     window: SeenWindow
     signals: dict[str, str]
     """The unit of each signal."""
-    levels: list[float]
+    levels: list[Annotated[float, Field(gt=0, lt=1)]] = Field(min_length=1)
     data: SeenData
     patients: dict[str, int]
     """A count for each of train, validation and test."""
