@@ -140,7 +140,7 @@ def test_a_column_without_a_name_gets_one_and_twins_are_named(tmp_path):
     ("content", "told"),
     [
         (b"a;b\n1;2\n", r"its delimiter is not ','.*--delimiter ';'"),
-        (b"a,b\n1,\xfc\n", r"line 2, of .*not UTF-8: say how it is encoded \(--encoding\)"),
+        (b"a,b\n1,\xfc\n", r"line 2, of .*not UTF-8: say how it is encoded \(--encoding latin-1"),
         (b"\xe4,b\n1,2\n", "has a header that is no UTF-8"),
         (b"a" * 2**21, "has no header: its first line does not end"),
         (b'"a,b\n1,2\n', "has no header"),

@@ -1,7 +1,7 @@
 """The demo: the whole path on simulated patients, small enough for three minutes on two cores."""
 
 from loracast.data.readers.simulate import SimulatedReader
-from loracast.spec import ForecastSpec, SplitSpec, TrainSpec, WindowSpec
+from loracast.spec import SplitSpec, TrainSpec, WindowSpec
 from loracast.study.experiment import ExperimentSpec
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.methods import Full, LoRA, ZeroShot
@@ -15,6 +15,5 @@ DEMO = ExperimentSpec(
     # A quarter of the patients to test on, not a tenth: intervals over a handful would say nothing.
     split=SplitSpec(shares=(0.6, 0.15, 0.25)),
     training=TrainSpec(steps=120, evaluate_every=30, validation_windows=100),
-    forecast=ForecastSpec(samples=10),
     arms=tuple(ArmSpec(model=NANO, method=method) for method in (ZeroShot(), LoRA(), Full())),
 )
