@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test check fuzz mutation format bench study clean
 
-demo: $(READY)  ## the whole path on simulated patients, in about three minutes
+demo: $(READY)  ## the whole path on simulated patients, in about four minutes
 	$(BIN)/loracast demo --out demo
 
 test: $(READY)  ## all tests, a process a core

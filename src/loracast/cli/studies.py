@@ -308,7 +308,7 @@ def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Result
 
 @app.command()
 def demo(out: FolderOut = Path("demo")) -> None:
-    """Show the whole path in three minutes. Simulate, read, split, adapt, compare, report.
+    """Show the whole path in four minutes. Simulate, read, split, adapt, compare, report.
 
     Example: loracast demo --out demo
     """

@@ -1,4 +1,4 @@
-"""The demo: the whole path on simulated patients, small enough for three minutes on two cores."""
+"""The demo: the whole path on simulated patients, small enough for four minutes on two cores."""
 
 from loracast.data.readers.simulate import SimulatedReader
 from loracast.spec import SplitSpec, TrainSpec, WindowSpec
