@@ -206,9 +206,10 @@ def _declare(con: duckdb.DuckDBPyConnection, table: str, path: Path, clock: Cloc
             "389). Write the column as text."
         )
     casts, zoned, unsure = [], ["false"], ["false"]
-    beside = {name: kind for name, kind in BESIDE.get(table, {}).items() if name in columns}
-    casts += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in BESIDE.get(table, {}).items() if name not in beside]
-    for name, kind in {**wanted, **beside}.items():
+    for name, kind in {**wanted, **BESIDE.get(table, {})}.items():
+        if name not in columns:
+            casts.append(f"CAST(NULL AS {kind}) AS {name}")
+            continue
         column, found = identifier(columns[name][0]), columns[name][1]
         text = f"nullif(trim({column}), '')" if found == "VARCHAR" else column
         if kind == "TIMESTAMP":
@@ -265,10 +266,7 @@ def _select_stays(con: duckdb.DuckDBPyConnection, wanted: IcuStays, cohort: Coho
         ("INTIME known, and OUTTIME or DISCHTIME after it", "start < stop"),
         ("age known (DOB in PATIENTS, not after INTIME)", "age IS NOT NULL"),
         (f"aged {wanted.min_age:g} years or more at INTIME", f"age >= {wanted.min_age}"),
-        (
-            f"{wanted.min_hours:g} hours or more in the ICU",
-            hours,
-        ),
+        (f"{wanted.min_hours:g} hours or more in the ICU", hours),
         (cohort.title, "in_cohort"),
     ]
     held = "true"
