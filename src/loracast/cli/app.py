@@ -6,7 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import click
 import typer
@@ -149,20 +149,24 @@ def asked(context: typer.Context) -> str:
     return shlex.join(words)
 
 
+Number = TypeVar("Number", int, float)
+
+
 def whole_numbers(text: str) -> tuple[int, ...]:
     """The numbers of a comma-separated list; raises ConfigError where one is none."""
-    try:
-        return tuple(int(name) for name in names_in(text))
-    except ValueError as error:
-        raise ConfigError(f"{text!r} given; whole numbers with commas between are needed, e.g. 1,2,4.") from error
+    return _numbers(text, int, "whole numbers", "1,2,4")
 
 
 def numbers_in(text: str) -> tuple[float, ...]:
     """The numbers of a comma-separated list; raises ConfigError where one is none."""
+    return _numbers(text, float, "numbers", "0.1,0.5,0.9")
+
+
+def _numbers(text: str, kind: type[Number], told: str, example: str) -> tuple[Number, ...]:
     try:
-        return tuple(float(name) for name in names_in(text))
+        return tuple(kind(name) for name in names_in(text))
     except ValueError as error:
-        raise ConfigError(f"{text!r} given; numbers with commas between are needed, e.g. 0.1,0.5,0.9.") from error
+        raise ConfigError(f"{text!r} given; {told} with commas between are needed, e.g. {example}.") from error
 
 
 def _version(wanted: bool) -> None:
