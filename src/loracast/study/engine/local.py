@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,17 @@ from loracast.study.runs import Run, runs_of
 from loracast.study.summary import FAILED, Failure, write_facts
 from loracast.types import Say
 
-_CONTEXT = multiprocessing.get_context("spawn")  # a fork of a process that has used torch's threads may hang
+# A fork of a process that has used torch's threads may hang; one that has only imported it spares the second import.
+_CONTEXT: ForkServerContext | SpawnContext = (
+    multiprocessing.get_context("forkserver") if hasattr(os, "fork") else multiprocessing.get_context("spawn")
+)
 
 
 @dataclass
 class _Worker:
     """A process, the pipe to it, and the task that it is at."""
 
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     task: Task | None = None
 
@@ -43,6 +47,7 @@ class _Worker:
 def carry_out_in_processes(jobs: int, tasks: Sequence[Task], *, begin: Begin) -> Iterator[Outcome]:
     """Carry out `tasks` in up to `jobs` processes; a run whose process dies has failed, and a new process goes on."""
     waiting, workers = deque(tasks), []
+    _CONTEXT.set_forkserver_preload(["loracast.study.run", "loracast.training.trainer", "peft"])
     try:
         for place in range(min(jobs, len(tasks))):
             workers.append(_hire(place, jobs))
@@ -71,7 +76,7 @@ def carry_out_in_processes(jobs: int, tasks: Sequence[Task], *, begin: Begin) ->
 
 def _hire(place: int, jobs: int) -> _Worker:
     ours, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=_work, args=(theirs, place, jobs, os.getpid()), daemon=True)
+    process = _CONTEXT.Process(target=_work, args=(theirs, place, jobs, dict(os.environ)), daemon=True)
     process.start()
     theirs.close()  # so that the end of the process ends the pipe
     return _Worker(process, ours)
@@ -96,9 +101,10 @@ def _death(worker: _Worker) -> Outcome:
     return Outcome(worker.task.number, "failed", error=f"its process {how}{hint}")
 
 
-def _work(pipe: Connection, place: int, jobs: int, parent: int) -> None:
+def _work(pipe: Connection, place: int, jobs: int, environment: dict[str, str]) -> None:
     """The life of a worker: carry out what comes through the pipe, until it is closed."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    os.environ.update(environment)  # what the process is forked from may be older than it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Results belong to the parent's output; a worker's bars would run through each other.
     sys.stdout = sys.stderr
     _take_gpu(place)
@@ -125,10 +131,11 @@ def _take_gpu(place: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = named[place % len(named)]
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
     """End this process once its parent is gone: a parent killed by SIGKILL cannot end it."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 
