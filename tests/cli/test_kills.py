@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from unittest import mock
 
 import pytest
@@ -11,16 +9,18 @@ import pytest
 from loracast.cli import main
 from loracast.data.table import open_table
 from loracast.study.steps import adapt_table
+from tests.processes import Child, child
 
 PAUSED = """
-import importlib, sys
+import contextlib, importlib, sys
 from loracast.cli import main
 module, name, *arguments = sys.argv[1:]
 module = importlib.import_module(module)
 real = getattr(module, name)
 def paused(*given, **named):
-    print("here", flush=True)
-    sys.stdin.read()
+    pipe.send("here")
+    with contextlib.suppress(EOFError):
+        pipe.recv()
     return real(*given, **named)
 setattr(module, name, paused)
 main(arguments)
@@ -79,16 +79,18 @@ def left(folder):
 
 
 def killed(moment: str, command: list[str], cwd, how=signal.SIGKILL) -> int:
-    words = [sys.executable, "-c", PAUSED, *moment.split(":"), *command]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(words, cwd=cwd, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
-        try:
-            assert child.stdout.readline() == "here\n", child.stderr.read()
-            child.send_signal(how)
-            return child.wait()
-        finally:
-            child.kill()
+    with child(PAUSED, *moment.split(":"), *command, cwd=cwd, said=cwd.with_name(f"{cwd.name}-said")) as one:
+        here(one)
+        one.signal(how)
+        return one.ended()
+
+
+def here(one: Child) -> None:
+    """Wait until it is at the moment."""
+    try:
+        assert one.pipe.recv() == "here"
+    except EOFError:
+        pytest.fail(one.said())
 
 
 def again(command: list[str], code: int = 0) -> None:
@@ -165,12 +167,10 @@ def test_a_second_process_at_the_same_place_is_refused_and_the_first_ends_well(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inputs").symlink_to(place)
-    words = [sys.executable, "-c", PAUSED, *FIRST[command].split(":"), *command.split()]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(words, cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as first:
-        assert first.stdout.readline() == "here\n", first.stderr.read()
+    said = tmp_path.with_name(f"{tmp_path.name}-said")
+    with child(PAUSED, *FIRST[command].split(":"), *command.split(), cwd=tmp_path, said=said) as first:
+        here(first)
         again(command.split(), 2)
         assert "Another process is at" in capfd.readouterr().err
-        _, said = first.communicate()
-    assert first.returncode == 0, said
+        assert first.ended() == 0, first.said()
     assert not left(tmp_path)

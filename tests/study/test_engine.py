@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from loracast.study.runs import status_of
 from loracast.study.study import run_experiment
 from loracast.study.summary import Summary
 from tests.conftest import spec_of
+from tests.processes import Child, child
 from tests.study.test_study import numbers
 
 ROOT = Path(__file__).parents[2]
@@ -32,19 +32,25 @@ def run(spec: ExperimentSpec, out: Path, **more: Any) -> Summary:
     return run_experiment(spec, out, progress=False, say=lambda _: None, **more)
 
 
-def started(table: Path, tiny: Path, out: Path, *, jobs: int, resume: bool = False) -> subprocess.Popen[str]:
-    """The same experiment in a process group of its own."""
-    code = (
-        "import sys; from pathlib import Path; from loracast.study.engine import Plan; "
-        "from loracast.study.study import run_experiment; from tests.conftest import spec_of; "
-        "table, tiny, out = map(Path, sys.argv[1:4]); "
-        "run_experiment(spec_of(table, tiny), out, progress=False, say=print, "
-        f"plan=Plan(jobs={jobs}), resume={resume})"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", f"if __name__ == '__main__':\n    {code}", str(table), str(tiny), str(out)],
-        cwd=ROOT, env=os.environ | WORDS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+STARTED = """
+import sys
+from pathlib import Path
+from loracast.study.engine import Plan
+from loracast.study.study import run_experiment
+from tests.conftest import spec_of
+
+table, tiny, out = map(Path, sys.argv[1:4])
+plan = Plan(jobs=int(sys.argv[4]))
+run_experiment(spec_of(table, tiny), out, progress=False, say=print, plan=plan, resume=True)
+"""
+
+
+def has_begun(process: Child) -> bool:
+    """Wait until its first run begins."""
+    while not any(line.startswith("[") for line in process.said("stdout").splitlines()):
+        assert not process.is_over(), process.said()
+        time.sleep(0.05)
+    return True
 
 
 def test_two_processes_come_to_the_numbers_of_one(spec, done, tmp_path):
@@ -56,22 +62,17 @@ def test_two_processes_come_to_the_numbers_of_one(spec, done, tmp_path):
 
 def test_killed_again_and_again_it_still_comes_to_the_same_numbers(vitals, tiny, done, tmp_path):
     out, finished, before = tmp_path / "out", set(), {}
-    for delay in (0.2, 1.0, 2.5):
-        process = started(vitals.path, tiny, out, jobs=2, resume=True)
-        line = ""
-        while not line.startswith("["):  # the first run begins
-            line = process.stdout.readline()
-            assert line or process.poll() is None, "it ended before it was killed"
-        time.sleep(delay)
-        process.kill()
-        process.communicate()
+    words = (STARTED, vitals.path, tiny, out, 2)
+    for number, delay in enumerate((0.2, 2.0)):
+        with child(*words, cwd=ROOT, said=tmp_path / str(number), **WORDS) as process:
+            assert has_begun(process)
+            time.sleep(delay)
         for folder in finished:  # what was done is not touched again
             assert (folder / "result.json").stat().st_mtime_ns == before[folder]
         finished = {path.parent for path in out.glob("runs/*/result.json")}
         before = {folder: (folder / "result.json").stat().st_mtime_ns for folder in finished}
-    process = started(vitals.path, tiny, out, jobs=2, resume=True)
-    said, _ = process.communicate()
-    assert process.returncode == 0, said
+    with child(*words, cwd=ROOT, said=tmp_path / "last", **WORDS) as process:
+        assert process.ended() == 0, process.said()
     assert numbers(out) == numbers(done)
     assert not list(out.rglob(".*.partial"))
     assert {row["state"] for row in status_of(out)} == {"done"}
@@ -168,15 +169,11 @@ def test_a_budget_that_ends_before_any_arm_says_so(spec, tmp_path, monkeypatch):
 
 
 def test_a_second_process_is_kept_out_of_the_folder(spec, vitals, tiny, tmp_path):
-    process = started(vitals.path, tiny, tmp_path / "out", jobs=1)
-    try:
-        while not process.stdout.readline().startswith("["):
-            assert process.poll() is None
+    words = (STARTED, vitals.path, tiny, tmp_path / "out", 1)
+    with child(*words, cwd=ROOT, said=tmp_path / "said", **WORDS) as process:
+        assert has_begun(process)
         with pytest.raises(ConfigError, match="Another process is at"):
             run(spec, tmp_path / "out")
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
 
 
 def test_a_folder_of_another_version_is_refused(spec, done, tmp_path):

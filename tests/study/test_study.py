@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from loracast.study.study import run_experiment
 from loracast.study.summary import Summary, read_facts
 from loracast.types import Table
 from tests.conftest import PATIENT, STAY, cohort, save_backbone, spec_of, write_long
+from tests.processes import child
 
 
 def run(spec: ExperimentSpec, out: Path, **more: Any) -> Summary:
@@ -138,14 +137,9 @@ def test_a_killed_experiment_goes_on_to_the_same_numbers(spec, vitals, tiny, don
 @pytest.fixture(scope="module")
 def killed(vitals: Table, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("killed") / "out"
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(vitals.path), str(tiny), str(out)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    root, said = Path(__file__).parents[2], out.with_name("said")
+    with child(KILLED, vitals.path, tiny, out, cwd=root, said=said) as one:
+        assert one.ended() == -signal.SIGKILL, one.said()
     assert not (out / "summary.json").exists()
     return out
 

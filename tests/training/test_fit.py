@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +25,7 @@ from loracast.tuning.attach import attach
 from loracast.tuning.method import Attached
 from loracast.tuning.methods import method_named
 from loracast.types import Rows, Table
+from tests.processes import child
 
 # One and a half epochs of eight batches, so that neither a checkpoint nor the end falls on the end of an epoch.
 LOOP = TrainSpec(steps=12, batch_size=40, evaluate_every=3, patience=10, learning_rate=3e-3)
@@ -181,14 +180,9 @@ train(arm, open_windows(Path(windows)), Path(folder))
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_run_killed_in_the_middle_resumes_to_exactly_the_same_numbers(tiny, windows, tmp_path, uninterrupted, method):
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tiny), str(windows.folder), str(tmp_path), method],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    root, said = Path(__file__).parents[2], tmp_path.with_name(f"{tmp_path.name}-said")
+    with child(KILLED, tiny, windows.folder, tmp_path, method, cwd=root, said=said) as killed:
+        assert killed.ended() == -signal.SIGKILL, killed.said()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
     arm = attached(tiny, method)
     curve = train(arm, windows, tmp_path, resume=True)
