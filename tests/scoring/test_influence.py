@@ -121,6 +121,14 @@ def test_the_worst_window_of_several_runs_is_worst_on_average():
     assert worst.mae_without == pytest.approx(1.0)
 
 
+def test_the_worst_window_may_be_any_patients_and_only_on_average():
+    # Patient 0 has the worst window of the first run (7 against 6), patient 1 of the second, and of both together.
+    runs = [scored(1, 6, 7, 1, 1), scored(1, 8, 1, 1, 1)]
+    worst = summarise(runs)["heart_rate"].worst_window
+    assert worst.share == pytest.approx((24 + 32) / (63 + 47))
+    assert worst.mae_without == pytest.approx((39 / 15 + 15 / 15) / 2)
+
+
 def test_a_single_window_carries_everything_and_leaves_nothing():
     worst = summarise([scored(2)])["heart_rate"].worst_window
     assert (worst.share, worst.mae_without) == (1.0, None)

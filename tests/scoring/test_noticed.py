@@ -45,3 +45,19 @@ def test_what_was_not_forecast_is_left_out_and_without_tokens_there_is_no_width(
     noticed = Noticed(SIGNALS)
     noticed.add(np.ones((1, 4)), np.ones((1, 2, 3)), np.array([1]))
     assert noticed.facts() == {"own": Forecasts(steps=2, beyond_range=0)}
+
+
+def test_steps_beyond_the_range_are_counted_step_by_step_and_batch_after_batch():
+    quantiles = np.array([[[40.0, 60.0], [60.0, 70.0], [70.0, 101.0]]])
+    np.testing.assert_array_equal(beyond_range(quantiles, SIGNALS["spo2"]), [[True, False, True]])
+    noticed = Noticed(SIGNALS)
+    for _ in range(2):
+        noticed.add(np.ones((1, 4)), quantiles, np.array([0]))
+    assert noticed.facts() == {"spo2": Forecasts(steps=6, beyond_range=4)}
+
+
+def test_two_observed_values_are_enough_for_a_spread_and_one_is_not():
+    noticed = Noticed(SIGNALS)
+    context = np.array([[2.0, 4.0, NAN], [9.0, NAN, NAN]])
+    noticed.add(context, np.ones((2, 1, 2)), np.array([1, 1]), np.array([0.5, 7.0]))
+    assert noticed.facts()["own"] == Forecasts(steps=2, beyond_range=0, token_width=0.5, spread=1.0)

@@ -43,6 +43,56 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path):
         Sums.from_parquet(path)
 
 
+@pytest.mark.parametrize(
+    ("column", "changed"),
+    [
+        ("patient", lambda values: values.astype(float)),
+        ("windows", lambda values: -values),
+        ("n_mae", lambda values: values.astype(float)),
+        ("n_crps", lambda values: values - 10_000),
+        ("sum_mae", lambda values: values.where(values.index > 0, np.inf)),
+        ("sum_mae", lambda values: values.astype(int)),
+        ("targets", lambda values: values.where(values.index > 0, NAN)),
+        ("targets", lambda values: values.round().astype(int)),
+        ("signal", lambda values: values.index),
+        ("worst_sum", lambda values: values.round().astype(int)),
+    ],
+)
+def test_columns_that_are_no_sums_and_counts_are_refused_with_the_name_of_the_file(tmp_path, column, changed):
+    path = tmp_path / "run-s0" / "cells.parquet"
+    path.parent.mkdir()
+    cells = arm().cells
+    assert column in cells.columns
+    cells.assign(**{column: changed(cells[column])}).to_parquet(path, index=False)
+    with pytest.raises(DataError, match=r"^run-s0/cells\.parquet holds other things than sums and counts"):
+        Sums.from_parquet(path)
+
+
+def test_a_byte_that_turned_is_found_by_the_checksum_of_its_page(tmp_path):
+    path = tmp_path / "cells.parquet"
+    arm().to_parquet(path)
+    content = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(COLUMNS.index("sum_mae"))
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cells\.parquet cannot be read as Parquet \([A-Za-z]+Error\)"):
+        Sums.from_parquet(path)
+
+
+def test_sums_replace_those_of_an_earlier_try(tmp_path):
+    arm().to_parquet(tmp_path / "cells.parquet")
+    arm(shift=1.0).to_parquet(tmp_path / "cells.parquet")
+    assert summarise([Sums.from_parquet(tmp_path / "cells.parquet")]) == summarise([arm(shift=1.0)])
+
+
+def test_one_seed_of_an_arm_is_that_run_alone():
+    together, alone = by_signal([arm(), arm(noise_seed=2)]), by_signal([arm(noise_seed=2)])
+    for signal, sums in together.items():
+        second = sums.seed(1)
+        for name in ("sums", "step_sums", "worst"):
+            np.testing.assert_array_equal(getattr(second, name), getattr(alone[signal], name))
+
+
 def test_horizons_are_not_mixed():
     sums = arm()
     longer, code = np.ones((1, H + 1)), np.zeros(1, int)
