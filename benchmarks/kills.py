@@ -31,8 +31,7 @@ from pathlib import Path
 import torch
 
 import loracast.report
-import loracast.study.run
-import loracast.study.steps  # noqa: F401  all that is heavy, once: trials are forks of this process
+import loracast.study.run  # noqa: F401  all that is heavy, once: trials are forks of this process
 from loracast.cli import main
 from loracast.data.simulator import simulate
 from loracast.models.registry import load_backbone

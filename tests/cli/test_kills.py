@@ -8,7 +8,7 @@ import pytest
 
 from loracast.cli import main
 from loracast.data.table import open_table
-from loracast.study.steps import adapt_table
+from loracast.study.steps.adapting import adapt_table
 from tests.processes import Child, child
 
 PAUSED = """
@@ -110,7 +110,7 @@ CASES = {
     "merge inputs/adapter --backbone inputs/tiny --out out": ["loracast.tuning.adapter:write_json"],
     "adapt inputs/vitals.parquet --backbone inputs/tiny --context 24 --horizon 6 --steps 2 --out out": [
         "loracast.training.checkpoint:write_json",
-        "loracast.study.steps:save_adapter",
+        "loracast.tuning.adapter:save_adapter",
     ],
     "pretrain inputs/recipe.toml --out out": ["loracast.training.pretrain.measure:synthetic_scores"],
 }

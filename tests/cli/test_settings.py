@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from loracast.cli import steps
 from loracast.cli.app import app
-from loracast.study import steps as study_steps
+from loracast.study.steps import adapting
 from loracast.tuning.methods import BUILT_IN
 
 SETTINGS = {name for kind in BUILT_IN for name in kind.model_fields}
@@ -24,7 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         numbers = ("validation_loss_at_start", "validation_loss", "trainable_parameters", "best_step")
         return dict.fromkeys(numbers, 1)
 
-    monkeypatch.setattr(study_steps, "adapt_table", adapt_table)
+    monkeypatch.setattr(adapting, "adapt_table", adapt_table)
     return arms
 
 

@@ -127,7 +127,7 @@ def adapt(
     Example: torchrun --nproc-per-node 2 -m loracast adapt vitals.parquet --out adapter
     """
     from loracast.report.words import adapted_told
-    from loracast.study.steps import adapt_table
+    from loracast.study.steps.adapting import adapt_table
 
     card = adapt_table(
         table,
@@ -179,7 +179,7 @@ def forecast(
     Example: loracast forecast vitals.parquet --quantiles 0.05,0.5,0.95 --keyed secret.key --out forecast.parquet
     """
     from loracast.report.told import forecast_told
-    from loracast.study.steps import forecast_table
+    from loracast.study.steps.forecasting import forecast_table
 
     told = forecast_table(
         table,
@@ -216,7 +216,7 @@ def evaluate(
     Example: loracast evaluate vitals.parquet --adapter adapter
     """
     from loracast.report.terminal import told_of_result
-    from loracast.study.steps import evaluate_table
+    from loracast.study.steps.evaluating import evaluate_table
 
     summary = evaluate_table(
         table,
@@ -224,7 +224,7 @@ def evaluate(
         backbone=backbone,
         window={"context": context, "horizon": horizon, "joint": joint or None},
         forecasting={"samples": samples},
-        split_seed=seed,
+        split={"seed": seed},
     )
     if as_json:
         print(json.dumps(summary.model_dump(mode="json"), indent=2))
