@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from loracast.data.checked import LONG_SCHEMA
 from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
-from loracast.data.table import LONG_SCHEMA, open_table
+from loracast.data.table import Table, open_table
 from loracast.spec import parse
 from loracast.study.experiment import ExperimentSpec
-from loracast.types import Table
 
 START = datetime(2150, 3, 1)
 PATIENT, STAY = "pat-Zq7x", "stay-Kw9v"

@@ -1,4 +1,4 @@
-"""The types that cross walls: a checked table of series, what is known of a batch, and a forecast."""
+"""The types that cross walls: what is known of a batch, and a forecast."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -21,23 +19,6 @@ a pretrained one (a backbone)."""
 
 Say = Callable[[str], None]
 """What tells the user a line."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A long table on disk that has been checked: known columns, one regular grid, finite values, sorted.
-
-    `step_seconds` is the grid, `units` maps each signal to its unit, `fingerprint` is the SHA-256 of the file.
-    """
-
-    path: Path
-    step_seconds: int
-    signals: tuple[str, ...]
-    units: dict[str, str]
-    simulated: bool
-    source: str
-    licence: str
-    fingerprint: str
 
 
 @dataclass(frozen=True)

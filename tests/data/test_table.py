@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from loracast.data.checked import LONG_SCHEMA
 from loracast.data.readers.table import write_table
-from loracast.data.table import LONG_SCHEMA, open_table
+from loracast.data.table import open_table
 from loracast.errors import DataError
 
 DAY = datetime(2021, 7, 30)

@@ -17,12 +17,11 @@ from torch.utils.data import DataLoader
 
 from loracast.data.series import series_of
 from loracast.data.split import SIDES, split_patients
-from loracast.data.table import open_table, patients_of
+from loracast.data.table import Table, open_table, patients_of
 from loracast.data.windows import cut_windows, open_windows
 from loracast.errors import ConfigError, DataError
 from loracast.spec import SplitSpec, WindowSpec
 from loracast.training.task import Examples
-from loracast.types import Table
 from tests.conftest import START, write_long
 
 SPEC = WindowSpec(context=24, horizon=6, stride=5)

@@ -21,7 +21,7 @@ from loracast.data.attrition import Attrition, Note, write_attrition
 from loracast.data.schema import SIGNALS as KNOWN
 from loracast.data.schema import TableInfo, signal_named
 from loracast.data.split import split_patients
-from loracast.data.table import patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import Windows, WindowSet, cut_windows
 from loracast.models.registry import models
 from loracast.scoring.facts import Validated
@@ -48,7 +48,7 @@ from loracast.study.summary import (
     Summary,
     write_facts,
 )
-from loracast.types import Forecast, Table
+from loracast.types import Forecast
 from tests.conftest import write_long
 
 PATIENT = "10006-secret"

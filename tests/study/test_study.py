@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loracast.data.table import Table
 from loracast.errors import ConfigError
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.runs import runs_of
 from loracast.study.study import run_experiment
 from loracast.study.summary import Summary, read_facts
-from loracast.types import Table
 from tests.conftest import PATIENT, STAY, cohort, save_backbone, spec_of, write_long
 from tests.processes import child
 

@@ -13,7 +13,7 @@ import torch
 from transformers import set_seed
 
 from loracast.data.split import split_patients
-from loracast.data.table import patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import ConfigError, TrainingError
 from loracast.models.registry import load_backbone
@@ -24,7 +24,7 @@ from loracast.training.task import window_task
 from loracast.tuning.attach import attach
 from loracast.tuning.method import Attached
 from loracast.tuning.methods import method_named
-from loracast.types import Rows, Table
+from loracast.types import Rows
 from tests.processes import child
 
 # One and a half epochs of eight batches, so that neither a checkpoint nor the end falls on the end of an epoch.

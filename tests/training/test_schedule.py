@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from loracast.data.split import split_patients
-from loracast.data.table import patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import ConfigError, TrainingError
 from loracast.spec import SplitSpec, TrainSpec, WindowSpec
 from loracast.tuning.method import Attached
-from loracast.types import Table
 from tests.training.test_fit import attached, same, train, weights
 
 LOOP = TrainSpec(steps=12, batch_size=40, evaluate_every=3, patience=10, learning_rate=3e-3)

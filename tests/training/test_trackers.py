@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from loracast.data.split import split_patients
-from loracast.data.table import patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import ConfigError
 from loracast.files import write_json
 from loracast.spec import SplitSpec, TrainSpec, WindowSpec
 from loracast.training import trackers as tracking
 from loracast.training.trackers import check_trackers, tracked
-from loracast.types import Table
 from tests.conftest import PATIENT, STAY
 from tests.training.test_fit import attached, train
 

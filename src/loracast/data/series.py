@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from loracast.data.pseudonyms import Pseudonyms
+from loracast.data.table import Table
 from loracast.errors import DataError
-from loracast.types import Table
 
 FORECAST, TOO_SPARSE = "forecast", "too few observed values"
 """What the column `status` of a forecast may say."""

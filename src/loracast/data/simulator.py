@@ -17,9 +17,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
+from loracast.data.checked import LONG_SCHEMA
 from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
 from loracast.data.signs import ALARM_ITEM, CAREVUE, METAVISION, TWINS, Truth, chart, vital_signs
-from loracast.data.table import LONG_SCHEMA
 from loracast.errors import ConfigError
 from loracast.files import claimed, write_json, written
 

@@ -23,10 +23,10 @@ from jaxtyping import Float, Int
 
 from loracast.data.series import series_of
 from loracast.data.split import SIDES
+from loracast.data.table import Table
 from loracast.errors import ConfigError, DataError
 from loracast.files import digest, read_json, write_json, written
 from loracast.spec import WindowSpec
-from loracast.types import Table
 
 COLUMNS = ("offset", "patient", "signal", "start", "series")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from loracast.data.attrition import attrition_path
 from loracast.data.readers import TABLE
 from loracast.data.split import split_patients
-from loracast.data.table import patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import BudgetError, ConfigError, LoracastError, TrainingError
 from loracast.files import alone, sweep
@@ -24,7 +24,7 @@ from loracast.study.summary import EXPERIMENT, FAILED, SUMMARY, Failure, Missing
 from loracast.training import distributed
 from loracast.training.trackers import check_trackers
 from loracast.tuning.attach import check_attached
-from loracast.types import Say, Table
+from loracast.types import Say
 
 
 def run_experiment(

@@ -8,6 +8,7 @@ import numpy as np
 
 from loracast.data.attrition import attrition_path, read_attrition
 from loracast.data.schema import signal_named
+from loracast.data.table import Table
 from loracast.data.twins import count_twins
 from loracast.data.windows import Windows, WindowSet
 from loracast.errors import ConfigError
@@ -36,7 +37,7 @@ from loracast.study.summary import (
     WindowFacts,
     read_facts,
 )
-from loracast.types import LEVELS, Table
+from loracast.types import LEVELS
 
 KINDS = {"best": 0.05, "typical": 0.5, "worst": 1.0}
 """The quantile of the windows' errors that stands for each: the worst is the worst, and not one that is bad."""

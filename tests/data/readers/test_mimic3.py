@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from loracast.data import readers
+from loracast.data.checked import LONG_SCHEMA
 from loracast.data.cohort import COHORTS
 from loracast.data.readers.mimic3 import ITEMS, NEVER, TABLES, find_tables
 from loracast.data.schema import SIGNALS
-from loracast.data.table import LONG_SCHEMA, open_table
+from loracast.data.table import open_table
 from loracast.errors import DataError
 from tests.data.conftest import ADMITTED, ONE_PATIENT, cells, minute, sums_up, write_tables
 

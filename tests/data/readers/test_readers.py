@@ -14,9 +14,9 @@ from loracast.data.attrition import Attrition
 from loracast.data.readers import GROUP, AnyReader, Reader, quiet, read_data, reader_named, reader_of, readers
 from loracast.data.readers.simulate import SimulatedReader
 from loracast.data.readers.table import TableReader, write_table
+from loracast.data.table import Table
 from loracast.errors import ConfigError, DataError
 from loracast.spec import Frozen, parse
-from loracast.types import Table
 from tests.conftest import bring
 
 PAGE = Path(__file__).parents[3] / "docs" / "data.md"

@@ -9,12 +9,12 @@ import pytest
 
 from loracast.data.schema import signal_named
 from loracast.data.split import split_patients
-from loracast.data.table import patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import Windows, WindowSet, cut_windows
 from loracast.scoring.sums import Sums, score_cells
 from loracast.spec import SplitSpec, WindowSpec
 from loracast.study.summary import EXPERIMENT, Claim, Costs, Learning, RunResult, write_facts
-from loracast.types import LEVELS, Forecast, Table
+from loracast.types import LEVELS, Forecast
 from tests.conftest import cohort, write_long
 
 Shifts = dict[str, float]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from loracast.data.table import Table, with_signals
 from loracast.errors import ConfigError
 from loracast.spec import Frozen, brought, parse
-from loracast.types import Say, Table
+from loracast.types import Say
 
 if TYPE_CHECKING:
     from loracast.data.attrition import Attrition
@@ -63,15 +64,13 @@ class Reader(Frozen):
 
     def open(self, folder: Path, say: Say = quiet) -> Table:
         """The checked table of this source, with its signals alone: read into `folder`, unless that was done before."""
-        from loracast.data.table import open_table, with_signals
-
         out = folder / TABLE
         if out.is_file():
             say(f"{out} was read before; the source is not looked at again")
         else:
             for note in self.read(out, say).notes:
                 say(f"Note: {note.text}")
-        return with_signals(open_table(out), getattr(self, "signals", None))
+        return with_signals(Table.open(out), getattr(self, "signals", None))
 
     def as_json(self) -> dict[str, Any]:
         """The settings for a result file, without paths: fingerprints of the data say more."""

@@ -14,11 +14,12 @@ from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, o
 from loracast.data.readers import Reader, quiet
 from loracast.data.schema import TableInfo
 from loracast.data.suspicions import clock_went_back
+from loracast.data.table import Table, with_signals
 from loracast.data.times import Clock
 from loracast.data.workspace import arrow_of, columns_of, one, source_of, workspace
 from loracast.errors import ConfigError, DataError
 from loracast.files.texts import quoted
-from loracast.types import Say, Table
+from loracast.types import Say
 
 if TYPE_CHECKING:
     import duckdb
@@ -129,9 +130,7 @@ class TableReader(Reader):
         """The checked table: a finished one where it lies, else as it is put on the grid in `folder`."""
         if self.grid is not None:
             return super().open(folder, say)
-        from loracast.data.table import open_table, with_signals
-
-        return with_signals(open_table(self.path), self.signals)
+        return with_signals(Table.open(self.path), self.signals)
 
 
 def write_table(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loracast.data.split import split_patients
-from loracast.data.table import patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import cut_windows
 from loracast.errors import ConfigError
 from loracast.files import digest
@@ -23,7 +23,7 @@ from loracast.study.ranks.result import ALL, RELATION, RankSweep, Relation
 from loracast.study.summary import read_facts, write_facts
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.methods import method_named, methods
-from loracast.types import Say, Table
+from loracast.types import Say
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 ALPHA = 16.0
