@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from loracast.data.table import Table
 from loracast.study.steps.adapting import adapt_table
-from loracast.types import Table
 
 WINDOW = {"context": 24, "horizon": 6, "stride": 6}
 LOOP = {"steps": 4, "batch_size": 32, "evaluate_every": 2}

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from loracast.data.table import Table
 from loracast.errors import BackboneError, ConfigError
 from loracast.spec import SplitSpec, TrainSpec, WindowSpec
 from loracast.study.steps.adapting import adapt_table
@@ -14,7 +15,6 @@ from loracast.study.steps.evaluating import evaluate_table
 from loracast.study.steps.forecasting import forecast_table
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.card import SeenWindow, TrainedCard, read_card
-from loracast.types import Table
 from tests.conftest import PATIENT, STAY
 from tests.models.tiny_ports import save_moirai
 from tests.study.steps.conftest import LOOP, WINDOW, adapt

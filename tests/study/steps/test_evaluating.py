@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from loracast.data.table import Table
 from loracast.errors import AdapterError
 from loracast.study.steps import evaluating
 from loracast.study.steps.evaluating import evaluate_table
 from loracast.study.steps.forecasting import forecast_table
 from loracast.tuning.card import TrainedCard, read_card
-from loracast.types import Table
 from tests.conftest import PATIENT, cohort, write_long
 from tests.study.steps.conftest import FEW, LOOP, WINDOW, adapt
 

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from loracast.data.series import series_of
+from loracast.data.table import Table
 from loracast.errors import AdapterError, BackboneError, ConfigError
 from loracast.study.steps.evaluating import evaluate_table
 from loracast.study.steps.forecasting import forecast_table
 from loracast.study.summary import ForecastFacts
 from loracast.tuning.card import CARD
-from loracast.types import Table
 from tests.conftest import PATIENT, START, STAY, cohort, write_long
 from tests.models.tiny_ports import save_moirai
 from tests.study.steps.conftest import FEW, WINDOW, adapt

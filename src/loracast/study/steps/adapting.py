@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loracast.data.split import split_patients
-from loracast.data.table import open_table, patients_of
+from loracast.data.table import Table, open_table, patients_of
 from loracast.data.twins import count_twins
 from loracast.data.windows import Windows, cut_windows, open_windows
 from loracast.errors import ConfigError
@@ -24,7 +24,7 @@ from loracast.training.work import ASKED, CHECKPOINTS, begin_work, work_of
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.card import CARD, TrainedCard, Training, read_card
 from loracast.tuning.methods import methods
-from loracast.types import Say, Table
+from loracast.types import Say
 
 if TYPE_CHECKING:
     from loracast.tuning.method import Attached

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from loracast.data.table import Table
 from loracast.errors import AdapterError, ConfigError
 from loracast.models.registry import is_listed
 from loracast.spec import Frozen, Spec, WindowSpec, parse
 from loracast.tuning.card import TrainedCard
-from loracast.types import Table
 
 Settings = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loracast.data.split import split_patients
-from loracast.data.table import open_table, patients_of
+from loracast.data.table import Table, open_table, patients_of
 from loracast.data.windows import Windows, cut_windows
 from loracast.errors import AdapterError
 from loracast.files import digest
@@ -23,7 +23,6 @@ from loracast.study.summarise import arm_summary, whole, with_best
 from loracast.study.summary import ArmFacts, Costs, Summary
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.card import TrainedCard, read_card
-from loracast.types import Table
 
 
 def evaluate_table(

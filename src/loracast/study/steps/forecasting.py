@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from loracast.data.pseudonyms import Pseudonyms
 from loracast.data.schema import signal_named
 from loracast.data.series import Tails, tails_of
-from loracast.data.table import open_table
+from loracast.data.table import Table, open_table
 from loracast.files import claimed, refuse_taken, written
 from loracast.models.base import Model, check_window, within
 from loracast.models.levels import check_levels, check_paths
@@ -21,7 +21,7 @@ from loracast.spec import ForecastSpec, WindowSpec
 from loracast.study.steps.asked import Settings, asked, base_of, fits_adapter
 from loracast.study.summary import ForecastFacts
 from loracast.tuning.card import TrainedCard, read_card
-from loracast.types import LEVELS, Rows, Table
+from loracast.types import LEVELS, Rows
 
 
 def forecast_table(
