@@ -30,7 +30,7 @@ bench: $(READY)  ## what zero-shot, full fine-tuning and LoRA cost on this machi
 	$(BIN)/loracast bench --backbones chronos-t5-nano --methods zero-shot,full,lora --out bench.json --resume
 
 study: $(READY)  ## the three first experiments; CINC2019=folder or archive, CGM=cgm_long.csv.gz
-	PATH="$(CURDIR)/$(BIN):$$PATH" experiments/first-three/run.sh "$(CINC2019)" "$(CGM)" --jobs 2
+	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/first_three.sh "$(CINC2019)" "$(CGM)" --jobs 2
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('loracast needs Python 3.11 or newer, this is ' + sys.version.split()[0] + ': make PYTHON=python3.12 ...' if sys.version_info < (3, 11) else 0)"

@@ -1,4 +1,4 @@
-"""How far did validation fall at each learning rate? From a results folder of experiments/ablations/learning-rate.toml.
+"""How far did validation fall at each learning rate? From a results folder of ablations/learning-rate.
 
     python benchmarks/learning_rates.py FOLDER OUT.json
 

@@ -10,9 +10,10 @@ import pytest
 from loracast.errors import ConfigError
 from loracast.spec import parse
 from loracast.study.experiment import ExperimentSpec, read_experiment
+from loracast.study.packaged import packaged
 from loracast.tuning.methods import methods
 
-EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").rglob("*.toml"))
+EXPERIMENTS = list(packaged().values())
 
 PLAIN = """
 name = "plain"
@@ -45,7 +46,7 @@ def written(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_experiment_in_the_repository_is_valid_and_called_after_its_file(path):
+def test_every_packaged_experiment_is_valid_and_called_after_its_file(path):
     spec = read_experiment(path)
     assert spec.name in (path.stem, f"{path.parent.name}-{path.stem}")
     assert {arm.method.name for arm in spec.arms} <= set(methods())

@@ -38,11 +38,58 @@ if TYPE_CHECKING:
 
 
 @app.command()
+def experiments(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Print the TOML of this one, e.g. as a start of your own.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the experiments that come with loracast. `loracast run NAME` runs one; NAME here prints its TOML.
+
+    Example: loracast experiments
+
+    Example: loracast experiments mimic3-demo > mine.toml
+    """
+    from loracast.study.packaged import listed_experiments, packaged_text
+
+    if name is not None:
+        print(packaged_text(name), end="")
+    elif as_json:
+        print(json.dumps(listed_experiments(), indent=2))
+    else:
+        from loracast.report.terminal import experiments_table
+
+        show(experiments_table(listed_experiments()))
+
+
+def _named(given: str) -> Path | str:
+    """An experiment as it is asked for: a file by its path, whose folders are nobody's business, else a name."""
+    return Path(given) if Path(given).is_file() else given
+
+
+def _completed(begun: str) -> list[str]:
+    """What the name of an experiment may be completed to: those that come with loracast, and TOML files here."""
+    from loracast.study.packaged import packaged
+
+    files = [str(file) for file in Path().glob("*.toml")]
+    return [name for name in (*packaged(), *files) if name.startswith(begun)]
+
+
+ExperimentName = Annotated[
+    Any,
+    typer.Argument(
+        metavar="EXPERIMENT",
+        help="A .toml, or a name that `loracast experiments` lists, e.g. mimic3-demo.",
+        parser=_named,
+        autocompletion=_completed,
+    ),
+]
+
+
+@app.command()
 def run(
     context: typer.Context,
-    experiment: Annotated[
-        Path, typer.Argument(metavar="EXPERIMENT", help="A .toml, e.g. experiments/mimic3-demo.toml.")
-    ],
+    experiment: ExperimentName,
     out: ResultsOut = None,
     data: Annotated[Path | None, typer.Option(help="Where the data lie, instead of the TOML's path.")] = None,
     backbones: Annotated[
@@ -59,11 +106,11 @@ def run(
 ) -> None:
     """Run an experiment: data × arms × seeds. All on the same windows; finished runs are skipped.
 
-    Example: loracast run experiments/mimic3-demo.toml --out results/mimic3-demo
+    Example: loracast run mimic3-demo --data mimic-iii-clinical-database-demo-1.4
 
-    Example: loracast run experiments/first-three/cross-model-cinc2019.toml --jobs 2 --max-hours 8 --resume
+    Example: loracast run first-three/cross-model-cinc2019 --data training_setB --jobs 2 --max-hours 8 --resume
 
-    Example: loracast run experiments/paper/lora.toml --data mimic-iii-1.4 --engine ray --address auto --gpus 1
+    Example: loracast run mine.toml --data mimic-iii-1.4 --engine ray --address auto --gpus 1
     """
     from loracast.study.experiment import read_experiment
 

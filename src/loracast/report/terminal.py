@@ -86,6 +86,13 @@ def _counted(name: str) -> Callable[[Row], str]:
     return lambda row: count(row[name])
 
 
+def experiments_table(rows: Sequence[Facts]) -> Table:
+    """The experiments that come with loracast: name, what they ask, and whose data they read."""
+    columns = (*map(_words, ("experiment", "asks", "source", "data")), Column("seeds", lambda row: str(row["seeds"])))
+    note = "data: where it is looked for from here, unless --data names another place."
+    return table_of(pd.DataFrame(list(rows)), columns, notes=[note])
+
+
 def methods_table(rows: Sequence[Facts]) -> Table:
     """The methods: a column a model, with trained numbers or a dash, the reasons below."""
     frame = pd.DataFrame(list(rows))

@@ -13,6 +13,7 @@ from loracast.files import digest, read_toml
 from loracast.models.naive import FLOOR
 from loracast.models.registry import kind_of, models
 from loracast.spec import ForecastSpec, Frozen, Seed, SplitSpec, TrainSpec, WindowSpec, parse
+from loracast.study.packaged import PACKAGED, find_experiment
 from loracast.tuning.arm import ArmSpec
 
 MARGIN = 0.01
@@ -91,19 +92,26 @@ class ExperimentSpec(Frozen):
         return content | {"data": self.data.as_json(), "arms": [arm.as_json() for arm in self.arms]}
 
 
-def read_experiment(path: Path, *, data: Path | None = None, backbones: str | None = None) -> ExperimentSpec:
-    """Read an experiment's TOML; paths in it are relative to the file, `data` replaces the one it names.
+def read_experiment(path: Path | str, *, data: Path | None = None, backbones: str | None = None) -> ExperimentSpec:
+    """Read an experiment's TOML, or by its name one that comes with loracast (`packaged`).
+
+    Paths in it are relative to the file, those of a packaged one to the working directory; `data` replaces the one it
+    reads.
 
     Instead of `[[arms]]` a file may list `[[methods]]` and named sets of `[backbones]`: every method on every backbone
     of the set `backbones`, the first set unless named; a method's `except` names backbones of the sets that do without
     it. A list in the place of a value (`rank = [1, 2, 4]`) stands for an arm a value, several lists for every
-    combination. Raises ConfigError for a missing file, bad TOML, an unknown or mistyped key, an unknown set.
+    combination. Raises ConfigError for a missing file, an unknown name, bad TOML, an unknown or mistyped key, an
+    unknown set.
+
+    >>> [arm.name for arm in read_experiment("mimic3-demo").arms]
+    ['chronos-t5-nano zero-shot', 'chronos-t5-nano lora r=2', 'chronos-t5-nano full']
     """
-    if not path.is_file():
-        raise ConfigError(f"No experiment file {path}. Give a .toml, e.g. experiments/mimic3-demo.toml.")
+    path = find_experiment(path)
+    here = Path() if path.resolve().is_relative_to(PACKAGED.resolve()) else path.parent
     content = read_toml(path)
     if isinstance(content.get("data"), dict):
-        _place_data(content["data"], path.parent, data)
+        _place_data(content["data"], here, data)
     _expand(content, path.name, backbones)
     if isinstance(content.get("arms"), list):
         content["arms"] = [one for arm in content["arms"] for one in _every_combination(arm)]
