@@ -246,6 +246,8 @@ def test_a_folder_is_a_backbone_called_after_itself(tiny):
     [
         ("---\nlicense: cc-by-nc-4.0\ntags: [a]\n---\n# A model\n", "CC-BY-NC-4.0"),
         ("---\ntags: [a]\nlicense: 'mit'\n---\n", "mit"),
+        ('---\nlicense: "other"\nlicense_name: "mine-alone"\n---\n', "mine-alone"),
+        ("---\nlicense: other\n---\n", "other"),
         ("---\ntags: [a]\n---\nlicense: mit\n", "not stated in its folder"),
         ("license: mit\n", "not stated in its folder"),
         (None, "not stated in its folder"),

@@ -254,8 +254,11 @@ def licence_of(folder: Path) -> str:
     card = (folder if folder.is_dir() else folder.parent) / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     head = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
-    stated = re.search(r"^license:[ \t]*['\"]?([\w.+-]+)", head, re.MULTILINE)
+    keys = dict(re.findall(r"^(license|license_name):[ \t]*['\"]?([\w.+-]+)", head, re.MULTILINE))
+    stated = keys.get("license")
+    if stated == "other":
+        stated = keys.get("license_name", stated)
     if stated is None:
         return "not stated in its folder"
     known = {release.licence.lower(): release.licence for _, release in models().values()}
-    return known.get(stated[1].lower(), stated[1])
+    return known.get(stated.lower(), stated)

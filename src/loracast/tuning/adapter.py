@@ -3,7 +3,8 @@
 A PEFT method is saved as `adapter_config.json` + `adapter_model.safetensors`, which plain PEFT loads on the same
 base; full fine-tuning as `config.json` + `model.safetensors`, which the family's own library loads; a method that
 trains some of the backbone's own weights (head, bitfit) as those weights, `trained.safetensors`. `loracast.json`
-beside them says what it belongs to. No path of this machine and no identifier of a patient is in it.
+beside them says what it belongs to, `README.md` says it to people and hubs. No path of this machine and no identifier
+of a patient is in it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from loracast.errors import AdapterError, ConfigError, TrainingError
 from loracast.files import claimed, read_json, write_json, written
 from loracast.models.base import Backbone, Network
 from loracast.models.hub import Shapes, read_tensors, refuse_broken, shapes_of
-from loracast.models.registry import backbones, is_listed, load_backbone
+from loracast.models.registry import is_listed, load_backbone
 from loracast.tuning.arm import ArmSpec
-from loracast.tuning.card import CARD, FORMAT, Card, Training, check_files, digests_of, read_card
+from loracast.tuning.card import CARD, FORMAT, Card, TrainedCard, Training, check_files, digests_of, read_card
 from loracast.tuning.foreign import PEFT_CONFIG, refuse_other_config
 from loracast.tuning.method import Attached, Method, quiet_peft
+from loracast.tuning.model_card import Form, base_name, write_model_card
 from loracast.types import Rows
 
 TRAINED = "trained.safetensors"
@@ -77,39 +79,31 @@ def save_adapter(
     content = card.model_dump(mode="json") | (training.model_dump(mode="json") if training else {})
     with written(folder, overwrite=overwrite) as temporary:
         temporary.mkdir(parents=True)
+        form: Form = "adapter"
         if attached.is_whole:
-            _save_whole(attached.network, temporary, "every weight tuned by loracast")
+            form = "whole"
+            attached.network.save(temporary)
         elif attached.peft is None:
+            form = "weights"
             trained = {name: p.detach().to("cpu", copy=True) for name, p in attached.trainable.items()}
             safetensors.torch.save_file(trained, temporary / TRAINED)
         else:
             _save_peft(attached, attached.peft, temporary)
+        write_model_card(temporary, card, training, form)
         write_json(temporary / CARD, content | {"files": digests_of(temporary)})
 
 
 def _save_peft(attached: Attached, wrapper: PeftModel, folder: Path) -> None:
     """Write PEFT's two files, of which the first names the base."""
     card, config = attached.model.card, wrapper.peft_config["default"]
-    known = backbones().get(card.name)
-    hub = known[1].location if known else card.name
     # PEFT would store the path that the base was loaded from: of no use elsewhere, telling of this machine.
-    config.base_model_name_or_path = hub if isinstance(hub, str) else f"loracast/{card.name}"
+    config.base_model_name_or_path = base_name(card.name)
     config.revision = card.revision
     if attached.schedule is not None:
         # The ranks that were taken away are zeros among the kept; the pattern may be of a later step than they.
         config.rank_pattern = None
     # Asked to find out by itself, PEFT would look the base up on the Hub.
     wrapper.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)
-
-
-def _save_whole(model: Network, folder: Path, what: str) -> None:
-    """Save the network as a backbone of its own, which stays under the licence of its base."""
-    card = model.card
-    model.save(folder)
-    stated = "" if " " in card.licence else f"license: {card.licence.lower()}\n"
-    head = f"---\n{stated}base_model: {card.name}\n---\n"
-    (folder / "README.md").write_text(f"{head}\n{card.name}, {what}.\n", encoding="utf-8")
 
 
 def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None = None, overwrite: bool = False) -> Path:
@@ -126,9 +120,11 @@ def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None =
             _fold(base, wrapper, card.arm.method.name)
         with written(out, overwrite=overwrite) as temporary:
             temporary.mkdir(parents=True)
-            _save_whole(base, temporary, "with an adapter of loracast folded into its weights")
-            content = read_json(folder / CARD, AdapterError) | {"merged": True, "files": digests_of(temporary)}
-            write_json(temporary / CARD, content)
+            base.save(temporary)
+            content = read_json(folder / CARD, AdapterError)
+            training = read_card(folder, TrainedCard) if "data" in content else None
+            write_model_card(temporary, card, training, "merged")
+            write_json(temporary / CARD, content | {"merged": True, "files": digests_of(temporary)})
     return out
 
 
