@@ -117,6 +117,7 @@ def run(
     # Before torch is loaded: a misspelt key is told at once.
     spec = read_experiment(experiment, data=data, backbones=backbones)
     from loracast.study.study import run_experiment
+    from loracast.study.tracked import track_report
 
     plan = _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
     folder = out or Path("runs") / spec.name
@@ -138,6 +139,7 @@ def run(
         except LoracastError as error:  # too few patients, say: what has run is worth its report all the same
             undecided = f"No threshold: {error}"
     _print_summary(folder, summary)
+    track_report(plan.track, folder, say=say)
     if sweep is not None:
         _print_sweep(sweep)
     elif undecided:

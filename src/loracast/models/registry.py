@@ -254,11 +254,9 @@ def licence_of(folder: Path) -> str:
     card = (folder if folder.is_dir() else folder.parent) / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     head = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
-    keys = dict(re.findall(r"^(license|license_name):[ \t]*['\"]?([\w.+-]+)", head, re.MULTILINE))
-    stated = keys.get("license")
-    if stated == "other":
-        stated = keys.get("license_name", stated)
-    if stated is None:
+    keys: dict[str, str] = dict(re.findall(r"^(license|license_name):[ \t]*['\"]?([\w.+-]+)", head, re.MULTILINE))
+    if "license" not in keys:
         return "not stated in its folder"
+    stated = keys.get("license_name", "other") if keys["license"] == "other" else keys["license"]
     known = {release.licence.lower(): release.licence for _, release in models().values()}
     return known.get(stated.lower(), stated)

@@ -34,6 +34,7 @@ from loracast.study.summary import (
     RunResult,
     write_facts,
 )
+from loracast.study.tracked import ADAPTER, NETWORK, track_result
 from loracast.training import cost
 from loracast.training.checkpoint import Curve
 from loracast.training.fit import fit
@@ -120,7 +121,8 @@ def run_arm(
         attached.network.net.cuda()
     job = _Job(attached, arm, windows, spec, folder, seed, base)
     trained = _train(job, conduct) if arm.method.trains else None
-    _finish(job, trained, run_id, progress=conduct.progress)
+    result = _finish(job, trained, run_id, progress=conduct.progress)
+    track_result(conduct.track, conduct.results or folder, folder, result, say=conduct.say)
     shutil.rmtree(checkpoints, ignore_errors=True)
     attached.trainable.clear()
     if torch.cuda.is_available():  # give the GPU's memory back before the next run takes its own
@@ -171,7 +173,7 @@ def _train(job: _Job, conduct: Conduct) -> _Trained:
     write_json(folder / LEARNING, curve.as_json(), overwrite=True)
     on = validated_on(validation, plan, curve)
     facts = training_facts(windows, train, curve, job.seed, job.spec.split, on)
-    saved = folder / ("network" if job.base is None else "adapter")
+    saved = folder / (NETWORK if job.base is None else ADAPTER)
     if job.base is None:
         with written(saved, overwrite=True) as temporary:
             temporary.mkdir(parents=True)
@@ -212,7 +214,7 @@ def training_facts(
     )
 
 
-def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool) -> None:
+def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool) -> RunResult:
     """Forecast and score the test windows, and write the run's files, `result.json` last.
 
     What is drawn for a window depends on it and the seed alone: the test scores are the same whatever else is scored.
@@ -253,6 +255,7 @@ def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool)
         forecasts=noticed.facts(),
     )
     write_facts(result, job.folder / RESULT, overwrite=True)
+    return result
 
 
 def paths_of(model: Model | Network, spec: ForecastSpec) -> int | None:

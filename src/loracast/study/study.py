@@ -21,6 +21,7 @@ from loracast.study.experiment import ExperimentSpec
 from loracast.study.runs import Run, claim_of, facts_of_runs, read_claim, runs_of
 from loracast.study.summarise import summarise_experiment
 from loracast.study.summary import EXPERIMENT, FAILED, SUMMARY, Failure, Missing, Summary, write_facts
+from loracast.study.tracked import begin_tracking
 from loracast.training import distributed
 from loracast.training.trackers import check_trackers
 from loracast.tuning.attach import check_attached
@@ -68,6 +69,7 @@ def run_experiment(
             raise
         runs = runs_of(spec, out)
         done = {number for number, run in enumerate(runs) if run.is_done(run.run_id(spec, windows))}
+        begin_tracking(plan.track, out, spec.name)
         text = _anywhere(spec).model_dump_json()
         tasks = [
             Task(text, out.absolute(), number, resume, deadline, plan.track)

@@ -1,10 +1,10 @@
 """Following a training in MLflow, TensorBoard or Weights & Biases, through the Trainer's own hooks; off by default.
 
 A tracker sees losses, the learning rate and what was asked for, and no patient, window or path of the experiment; runs
-are named by arm and seed and grouped under the experiment. MLflow and TensorBoard write beside the results unless
-MLFLOW_TRACKING_URI or TENSORBOARD_LOGGING_DIR say otherwise; Weights & Biases is a service and needs an account
-(WANDB_MODE=offline keeps it on this machine). What MLflow's local store keeps by itself are absolute paths to its own
-folder: it is for this machine, not for publication.
+are named by arm and seed and grouped under the experiment. MLflow is also told what came of a run (`mlflow_run`).
+MLflow and TensorBoard write beside the results unless MLFLOW_TRACKING_URI or TENSORBOARD_LOGGING_DIR say otherwise;
+Weights & Biases is a service and needs an account (WANDB_MODE=offline keeps it on this machine). What MLflow's local
+store keeps by itself are absolute paths to its own folder: it is for this machine, not for publication.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ INSTALLED_BY = {
 """The trackers, each with the command that installs it."""
 
 RUN = "tracked.json"
-"""Where the checkpoints' folder keeps the identifier of the run in MLflow, so that a resume continues it."""
+"""Where the checkpoints' folder keeps the identifier of the run in MLflow, so that a resume continues it; and where the
+folder of an experiment keeps that of the run under which the others stand."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -61,8 +62,21 @@ def tracked(names: Sequence[str], results: Path, run: str, folder: Path, *, resu
                 settings |= _mlflow(results)
             stack.enter_context(_environment(settings))
             if "mlflow" in names:
-                stack.enter_context(_mlflow_run(_experiment_of(results), run, folder / RUN, resume=resume))
+                stack.enter_context(_mlflow_run(results, run, folder / RUN, resume=resume))
         yield
+
+
+@contextlib.contextmanager
+def mlflow_run(results: Path, run: str, folder: Path) -> Iterator[Any]:
+    """Open in MLflow the run that `folder` remembers, else a new one called `run`, and yield MLflow to tell it more.
+
+    `results` is the folder of the experiment; where the two are one, it is the run under which its others stand.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _environment(_mlflow(results)), _mlflow_run(results, run, folder / RUN, resume=True):
+        import mlflow
+
+        yield mlflow
 
 
 def _experiment_of(results: Path) -> str:
@@ -110,7 +124,7 @@ def _wandb(results: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _mlflow_run(experiment: str, run: str, memory: Path, *, resume: bool) -> Iterator[None]:
+def _mlflow_run(results: Path, run: str, memory: Path, *, resume: bool) -> Iterator[None]:
     """A run in MLflow that the Trainer's callback finds open; it ends as what happened to the training.
 
     MLflow would note who is logged in and which program runs, with its path: neither is told.
@@ -119,7 +133,10 @@ def _mlflow_run(experiment: str, run: str, memory: Path, *, resume: bool) -> Ite
 
     known = read_json(memory)["mlflow"] if resume and memory.is_file() else None
     tags = {"mlflow.user": "", "mlflow.source.name": "loracast", "mlflow.source.type": "LOCAL"}
-    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
+    above = results / RUN
+    if above != memory and above.is_file():
+        tags["mlflow.parentRunId"] = read_json(above)["mlflow"]
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or _experiment_of(results)
     if known is None:
         opened = mlflow.start_run(experiment_id=_experiment(mlflow, experiment), run_name=run, tags=tags)
     else:

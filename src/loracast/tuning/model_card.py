@@ -97,7 +97,7 @@ def _whereabouts(model: str) -> str:
         return ""
     if model in backbones():
         return " The base comes with loracast and is on no hub: a repository that bears its name is another's."
-    return " The base was a folder of whoever trained this: `loracast.load_adapter(FOLDER, backbone=BASE)`."
+    return " The base was a folder of whoever trained this: say where it is (`--backbone BASE`)."
 
 
 def _data(training: Training) -> str:
@@ -140,7 +140,7 @@ def _use(form: Form) -> str:
         if form == "adapter"
         else ""
     )
-    return f"## Use\n\n```python\nimport loracast\n\nmodel = loracast.load_adapter(FOLDER)\n```{peft}\n"
+    return f"## Use\n\n```python\nimport loracast\n\nmodel = loracast.load(FOLDER)\n```{peft}\n"
 
 
 def _counts(sides: Mapping[str, int]) -> str:
