@@ -3,13 +3,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fuzz mutation format bench study clean
+.PHONY: demo test check docs fuzz mutation format bench study clean
 
 demo: $(READY)  ## the whole path on simulated patients, in about four minutes
 	$(BIN)/loracast demo --out demo
 
 test: $(READY)  ## all tests, a process a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+docs: $(READY)  ## the documentation as a site: open site/index.html
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --clean
 
 fuzz: $(READY)  ## some ten thousand damaged inputs of every kind that is read
 	OMP_NUM_THREADS=1 LORACAST_FUZZ=450 $(BIN)/python -m pytest -o timeout=0 tests/fuzz
@@ -39,4 +42,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build demo bench.json mutants .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build demo site bench.json mutants .mypy_cache .pytest_cache .ruff_cache

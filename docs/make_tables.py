@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/study.md from the committed result files.
+"""Write the tables and answers of README.md and of the pages of docs/ from the committed result files.
 
 python docs/make_tables.py
 """
@@ -10,17 +10,19 @@ from pathlib import Path
 
 from loracast.files import read_json
 from loracast.files.texts import markdown_text
+from loracast.report.answers import answer_table
 from loracast.report.render import markdown
 from loracast.report.results import summary_in
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
 from loracast.report.tables import compact_table, plain_table
 from loracast.report.terminal import bench_table
+from loracast.report.words import sentences_of, verdict_of_arm
 from loracast.study.bench.settings import read_bench
 from loracast.study.ranks.result import RELATION, SWEEP, RankSweep, Relation
 from loracast.study.summary import read_facts
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "study.md")
+PAGES = tuple(ROOT / page for page in ("README.md", "docs/index.md", "docs/results.md", "docs/study.md"))
 BLOCK = re.compile(r"<!-- (\w+): (\S+)((?: \S+)*) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -43,6 +45,14 @@ def relation_markdown(folder: Path) -> str:
     return f"{markdown(replace(table, notes=(warning,)))}\n{listed}"
 
 
+def verdict_markdown(folder: Path, method: str) -> str:
+    """What one method was shown to be worth: against zero-shot in a sentence, against the best naive forecast in a list."""
+    summary = summary_in(folder)
+    (arm,) = (one for one in summary.arms if one.method == method)
+    lines = "\n".join(f"- {markdown_text(told)}" for told in sentences_of(summary, arm, "vs_naive"))
+    return f"{markdown_text(verdict_of_arm(summary, arm))}\n\n{lines}"
+
+
 def sharing_markdown(folder: Path) -> str:
     """What `benchmarks/sharing.py` measured, as a sentence."""
     found = read_json(folder / "sharing.json")
@@ -58,6 +68,8 @@ def sharing_markdown(folder: Path) -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "table": lambda folder: markdown(plain_table(summary_in(folder))),
     "compact": lambda folder, *arms: markdown(compact_table(summary_in(folder), arms or None)),
+    "answer": lambda folder: markdown(answer_table(summary_in(folder))),
+    "verdict": verdict_markdown,
     "ranks": ranks_markdown,
     "thresholds": lambda folder: markdown(thresholds_table(sweep_in(folder))),
     "relation": relation_markdown,
