@@ -10,6 +10,8 @@ import typer
 
 from loracast.cli import app, main
 from loracast.cli.app import asked
+from loracast.errors import DataError
+from loracast.study.experiment import read_experiment, refuse_absent
 from loracast.study.packaged import packaged, packaged_text
 
 
@@ -49,7 +51,17 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_nothing_is_written(lora
 def test_data_that_are_not_here_are_refused_with_the_place_where_they_were_looked_for(loracast):
     code, _, err = loracast("run", "mimic3-demo")
     assert code == 2
-    assert "mimic-iii-clinical-database-demo-1.4" in err
+    assert "mimic-iii-clinical-database-demo-1.4, where nothing is. Give the place of its data with --data." in err
+    assert list(Path().iterdir()) == []
+
+
+def test_data_that_were_read_before_need_not_be_there_again(tmp_path):
+    spec = read_experiment("mimic3-demo")
+    with pytest.raises(DataError, match="where nothing is"):
+        refuse_absent(spec, tmp_path / "out")
+    (tmp_path / "out" / "data").mkdir(parents=True)
+    (tmp_path / "out" / "data" / "vitals.parquet").touch()
+    refuse_absent(spec, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def experiments(
         show(experiments_table(listed_experiments()))
 
 
-def _named(given: str) -> Path | str:
+def _named(given: str) -> Any:
     """An experiment as it is asked for: a file by its path, whose folders are nobody's business, else a name."""
     return Path(given) if Path(given).is_file() else given
 
@@ -76,11 +76,11 @@ def _completed(begun: str) -> list[str]:
 
 
 ExperimentName = Annotated[
-    Any,
+    str,
     typer.Argument(
         metavar="EXPERIMENT",
         help="A .toml, or a name that `loracast experiments` lists, e.g. mimic3-demo.",
-        parser=_named,
+        callback=_named,
         autocompletion=_completed,
     ),
 ]
@@ -112,15 +112,16 @@ def run(
 
     Example: loracast run mine.toml --data mimic-iii-1.4 --engine ray --address auto --gpus 1
     """
-    from loracast.study.experiment import read_experiment
+    from loracast.study.experiment import read_experiment, refuse_absent
 
-    # Before torch is loaded: a misspelt key is told at once.
+    # Before torch is loaded: a misspelt key, or data that are not there, are told at once.
     spec = read_experiment(experiment, data=data, backbones=backbones)
+    folder = out or Path("runs") / spec.name
+    refuse_absent(spec, folder)
     from loracast.study.study import run_experiment
     from loracast.study.tracked import track_report
 
     plan = _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
-    folder = out or Path("runs") / spec.name
     summary = run_experiment(
         spec,
         folder,

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from loracast.data.readers import AnyReader, readers
-from loracast.errors import ConfigError
+from loracast.data.readers import TABLE, AnyReader, readers
+from loracast.errors import ConfigError, DataError
 from loracast.files import digest, read_toml
 from loracast.models.naive import FLOOR
 from loracast.models.registry import kind_of, models
@@ -120,6 +120,18 @@ def read_experiment(path: Path | str, *, data: Path | None = None, backbones: st
         if isinstance(name, str) and (path.parent / name).is_dir():
             arm["model"] = str((path.parent / name).resolve())
     return parse(ExperimentSpec, content, path.name)
+
+
+def refuse_absent(spec: ExperimentSpec, out: Path) -> None:
+    """Raise DataError where the data of an experiment are not where it looks for them, and were not read before."""
+    if (out / "data" / TABLE).is_file():
+        return
+    place = getattr(spec.data, "path", None)
+    if isinstance(place, Path) and not place.exists():
+        raise DataError(
+            f"{spec.name} reads {place}, where nothing is. Give the place of its data with --data. "
+            "(`loracast experiments NAME` prints a packaged experiment, with where its data are to be had.)"
+        )
 
 
 def _place_data(asked: dict[str, Any], folder: Path, instead: Path | None) -> None:
