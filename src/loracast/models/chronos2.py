@@ -187,6 +187,7 @@ FAMILY = Family(
     },
     load=load,
     skeleton=skeleton,
+    sites=SITES,
     owns=lambda content: is_chronos(content, "Chronos2Model"),
     packages=("chronos-forecasting", "torch", "transformers"),
 )

@@ -209,6 +209,7 @@ FAMILY = Family(
     },
     load=load,
     skeleton=skeleton,
+    sites=SITES,
     owns=lambda content: is_chronos(content, "ChronosBoltModelForForecasting"),
     packages=("chronos-forecasting", "torch", "transformers"),
 )

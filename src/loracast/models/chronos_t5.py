@@ -278,6 +278,7 @@ FAMILY = Family(
     },
     load=load,
     skeleton=skeleton,
+    sites=SITES,
     owns=lambda content: is_chronos(content, "T5ForConditionalGeneration"),
     packages=("chronos-forecasting", "torch", "transformers"),
 )

@@ -27,7 +27,6 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     XetDownloadError,
 )
-from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils.tqdm import tqdm
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -44,7 +43,6 @@ _NOT_FETCHED = (_HTTP_ERROR, OSError, RuntimeError, ValueError, XetDownloadError
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MOST_RESTARTS = 2
-WEIGHT_SUFFIXES = (".safetensors", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -120,12 +118,6 @@ def _holds(repository: str, file: str, revision: str) -> bool:
     except LocalEntryNotFoundError:
         return False
     return True
-
-
-def is_cached(repository: str) -> bool:
-    """Whether the cache holds weights of a repository, of whichever commit; asks nobody."""
-    snapshots = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots"
-    return any(file.suffix in WEIGHT_SUFFIXES and file.exists() for file in snapshots.glob("*/*"))
 
 
 def _check_hash(path: Path, repository: str) -> None:

@@ -314,6 +314,7 @@ FAMILY = Family(
     },
     load=load,
     skeleton=skeleton,
+    sites=SITES,
     owns=lambda content: "lags_seq" in content,
     packages=("torch",),
     checkpoint=CHECKPOINT,

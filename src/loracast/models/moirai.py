@@ -296,6 +296,7 @@ FAMILY = Family(
     },
     load=load,
     skeleton=skeleton,
+    sites=SITES,
     owns=lambda content: "distr_output" in content and "patch_sizes" in content,
     packages=("torch",),
 )

@@ -18,7 +18,7 @@ from loracast.spec import brought
 from loracast.types import Kind
 
 if TYPE_CHECKING:
-    from loracast.models.base import Backbone, Model
+    from loracast.models.base import Backbone, Model, Sites
 
 PACKAGED = Path(__file__).parent / "weights"
 GROUP = "loracast.models"
@@ -70,7 +70,7 @@ class Family:
     `releases` are its models by short name. `skeleton` takes a name, sizes and a licence, and builds a backbone without
     weights on torch's meta device. `owns` says whether a config.json is that of one of its saved models; `checkpoint`
     is the name of the file that its publisher has in place of one. `packages` are the distributions whose versions
-    decide its numbers.
+    decide its numbers. `sites` say where its backbones may be tuned.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Family:
     skeleton: "Callable[[str, Mapping[str, Any], str], Backbone] | None" = None
     owns: Callable[[Mapping[str, Any]], bool] | None = None
     packages: tuple[str, ...] = ()
+    sites: "Sites | None" = None
     checkpoint: str | None = None
 
 
@@ -146,7 +147,7 @@ def is_here(name: str) -> bool:
     location = found.release.location
     if isinstance(location, Path):
         return location.is_dir()
-    from loracast.models.hub import is_cached
+    from loracast.models.cached import is_cached
 
     return is_cached(location)
 

@@ -1,14 +1,17 @@
-"""What can be adapted and what a method would train on it: counted from built-in sizes, offline."""
+"""What can be adapted and what a method would train on it: counted from built-in sizes, offline.
+
+What is known of a backbone beforehand (`models.outline`) is counted without torch; others are built, or read.
+"""
 
 from pathlib import Path
 from typing import Any
 
 from loracast.errors import LoracastError
 from loracast.models.base import Backbone
-from loracast.models.hub import is_cached
+from loracast.models.cached import is_cached
+from loracast.models.outline import Outline, outline
 from loracast.models.registry import backbones, is_listed, load_backbone, skeleton
 from loracast.tuning.arm import ArmSpec
-from loracast.tuning.attach import attach
 from loracast.tuning.method import Method
 from loracast.tuning.methods import methods
 from loracast.tuning.other import PREFIX, peft_names
@@ -23,7 +26,7 @@ def _row(name: str) -> dict[str, Any]:
     family, release = backbones()[name]
     weights = _whereabouts(release.location)
     # What is packaged is small, and knows its own context; of a release the published context is built in.
-    card = (load_backbone if weights == "packaged" else skeleton)(name).card
+    card = (outline(name) or (load_backbone if weights == "packaged" else skeleton)(name)).card
     return {
         "family": family.name,
         "name": name,
@@ -50,20 +53,31 @@ def trained_numbers(arm: ArmSpec) -> dict[str, Any]:
     known = backbones().get(arm.model)
     at_hand = isinstance(known[1].location, Path) if known else Path(arm.model).exists()
     tried = at_hand and (known is None or not arm.method.proven)
-    return _counted(arm.method, load_backbone(arm.model) if tried else skeleton(arm.model))
-
-
-def _counted(method: Method, backbone: Backbone) -> dict[str, Any]:
-    attached = attach(backbone, method)
+    backbone = load_backbone(arm.model) if tried else _bare(arm.model)
     return {
         "backbone": backbone.card.name,
-        "method": method.name,
-        "size": _size(method),
+        "method": arm.method.name,
+        "size": _size(arm.method),
         "rank": None,
-        **method.model_dump(mode="json"),
-        "trainable_parameters": attached.trainable_parameters,
+        **arm.method.model_dump(mode="json"),
+        "trainable_parameters": _counted(arm.method, backbone),
         "total_parameters": backbone.card.parameters,
     }
+
+
+def _counted(method: Method, backbone: Backbone | Outline) -> int:
+    """How many numbers a method trains; raises as `attach` does."""
+    if isinstance(backbone, Outline):
+        found = method.counted(backbone)
+        if found:
+            return found
+        # Zero-shot, or what attaching alone can tell: another kind of module, or a refusal of PEFT.
+        if found == 0 and not method.trains:
+            return 0
+        backbone = skeleton(backbone.card.name)
+    from loracast.tuning.attach import attach
+
+    return attach(backbone, method).trainable_parameters
 
 
 def _size(method: Method) -> str:
@@ -87,14 +101,14 @@ def _smallest() -> list[str]:
     found: dict[str, tuple[int, str]] = {}
     for name, (family, release) in backbones().items():
         if not isinstance(release.location, Path):
-            size = skeleton(name).card.parameters, name
+            size = _bare(name).card.parameters, name
             found[family.name] = min(found.get(family.name, size), size)
     return [name for _, name in found.values()]
 
 
-def _bare(name: str) -> Backbone:
+def _bare(name: str) -> Backbone | Outline:
     listed = is_listed(name) or not Path(name).exists()
-    return skeleton(name) if listed else load_backbone(name)
+    return (outline(name) or skeleton(name)) if listed else load_backbone(name)
 
 
 def _method_row(name: str, kind: type[Method]) -> dict[str, Any]:
@@ -109,7 +123,7 @@ def _method_row(name: str, kind: type[Method]) -> dict[str, Any]:
         "learning_rate": method.rate(bare.card.parameters),
     }
     try:
-        return {**row, "trainable_parameters": _counted(method, bare)["trainable_parameters"], "refused": None}
+        return {**row, "trainable_parameters": _counted(method, bare), "refused": None}
     except LoracastError as error:
         return {**row, "trainable_parameters": None, "refused": str(error)}
 

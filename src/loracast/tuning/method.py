@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from loracast.models.base import Backbone, Model, Network
+    from loracast.models.outline import Outline
     from loracast.tuning.schedule import Schedule
+    from loracast.tuning.sites import Tunable
 
 PRETRAINED: frozenset[Kind] = frozenset({"pretrained"})
 SHORT = {"rank": "r", "frequencies": "n", "block_size": "b"}
@@ -87,6 +89,14 @@ class Method(Frozen):
         """
         raise NotImplementedError
 
+    def counted(self, model: Outline) -> int | None:
+        """How many numbers it trains on a network of these shapes; None where only the network can tell.
+
+        Raises as `prepare` does.
+        """
+        del model
+        return None
+
     def schedule(self, wrapper: PeftModel | None) -> Schedule | None:
         """What it does besides following the gradient."""
         del wrapper
@@ -141,12 +151,25 @@ class PeftMethod(Method):
         """What PEFT asks for, to act on the modules whose full names `pattern` matches."""
         raise NotImplementedError
 
-    def pattern(self, model: Backbone) -> str:
+    def pattern(self, model: Tunable) -> str:
         """Where it acts on this network."""
         return pattern_of(model, self.sites)
 
-    def check(self, model: Backbone, modules: dict[str, nn.Module]) -> None:
+    def check(self, model: Tunable, modules: Mapping[str, Any]) -> None:
         """Raise ConfigError for a size that one of the tuned modules cannot have."""
+
+    def counted(self, model: Outline) -> int | None:
+        """What it trains in each matrix, over all; another kind of module, which a caller's pattern may mean, is not
+        counted here."""
+        modules = modules_at(model, self.pattern(model))
+        self.check(model, modules)
+        found = [number for pair in sides_of(modules) if (number := self.per_matrix(*pair)) is not None]
+        return sum(found) if len(found) == len(modules) else None
+
+    def per_matrix(self, into: int, out: int) -> int | None:
+        """How many numbers it trains in a matrix of so many columns and rows; None where nobody has said so."""
+        del into, out
+        return None
 
     def prepare(self, model: Backbone) -> PeftModel:  # type: ignore[override]
         """Put PEFT's tuner on the network."""
@@ -160,11 +183,10 @@ class PeftMethod(Method):
             return get_peft_model(model.net, self.config(model, pattern))
 
 
-def sides_of(modules: dict[str, nn.Module]) -> list[tuple[int, int]]:
+def sides_of(modules: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Numbers into and out of each linear layer among the modules."""
-    from torch import nn
-
-    return [(m.in_features, m.out_features) for m in modules.values() if isinstance(m, nn.Linear)]
+    found = [(getattr(one, "in_features", None), getattr(one, "out_features", None)) for one in modules.values()]
+    return [(into, out) for into, out in found if into is not None and out is not None]
 
 
 @contextlib.contextmanager

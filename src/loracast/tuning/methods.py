@@ -1,126 +1,39 @@
 """The tuning methods: one class each, with its own settings, defaults, limits, sites and learning rate.
 
-Configuration, command line, catalogue and documentation follow from the class. Adding a method is adding a class to
-`BUILT_IN`, or an entry point of the group `loracast.methods` that names one. Importing this file loads no torch.
+Configuration, command line, catalogue and documentation follow from the class; those that need no tuner of PEFT stand
+in `plain`. Adding a method is adding a class to `BUILT_IN`, or an entry point of the group `loracast.methods` that
+names one. Importing this file loads no torch.
 """
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from loracast.errors import ConfigError, TrainingError
-from loracast.spec import TrainSpec, brought
+from loracast.errors import ConfigError
+from loracast.spec import brought
 from loracast.tuning.method import Method, PeftMethod, sides_of
 from loracast.tuning.other import PREFIX, other_peft
-from loracast.tuning.sites import modules_at, pattern_of, with_own_weights
+from loracast.tuning.plain import AsIs, BitFit, Full, Head, Scratch, ZeroShot, own_numbers
+from loracast.tuning.sites import modules_at
 
 if TYPE_CHECKING:
     import peft
     from peft import PeftModel
-    from torch import nn
 
-    from loracast.models.base import Backbone, Model, Network
+    from loracast.models.base import Backbone
+    from loracast.models.outline import Outline
     from loracast.tuning.schedule import Schedule
+    from loracast.tuning.sites import Tunable
 
-
-class AsIs(Method):
-    """A model that has nothing to train: a naive forecast, or one that is fitted to each context alone."""
-
-    name = "as-is"
-    summary = "nothing: the model has nothing to train"
-    kinds = frozenset({"naive", "statistical"})
-    trains = False
-
-    def prepare(self, model: Model) -> None:
-        """Nothing is to be done."""
-
-
-class Scratch(Method):
-    """A network that is trained from random numbers, by the words and defaults of its own kind.
-
-    Batches of 128 windows, up to 1,000 steps, Adam at 1e-3, halved three times: neuralforecast's own schedule.
-    """
-
-    name = "scratch"
-    summary = "every number of a network that starts at random"
-    kinds = frozenset({"network"})
-    learning_rate = 1e-3
-
-    OWN: ClassVar[dict[str, Any]] = {
-        "steps": 1000, "batch_size": 128, "evaluate_every": 50, "patience": 5, "learning_rate": None,
-        "warmup_share": 0.0, "weight_decay": 0.0, "decay": "halving",
-    }  # fmt: skip
-
-    def training(self, spec: TrainSpec) -> TrainSpec:
-        """Its own loop: what a pretrained network needs says nothing of one that starts at random."""
-        del spec
-        return TrainSpec(**self.OWN)
-
-    def prepare(self, model: Network) -> None:  # type: ignore[override]
-        """Let every number that is meant to be trained be trained."""
-
-
-class ZeroShot(Method):
-    """The pretrained weights as they are."""
-
-    name = "zero-shot"
-    summary = "nothing: the pretrained weights as they are"
-    trains = False
-
-    def prepare(self, model: Backbone) -> None:  # type: ignore[override]
-        """Freeze the network."""
-        model.net.requires_grad_(False)
-
-
-class Full(Method):
-    """Full fine-tuning."""
-
-    name = "full"
-    summary = "every weight"
-    learning_rate = 3e-4
-
-    def prepare(self, model: Backbone) -> None:  # type: ignore[override]
-        """Let every weight be trained."""
-        model.net.requires_grad_(True)
-
-
-class Head(Method):
-    """The output layer alone, a linear probe."""
-
-    name = "head"
-    summary = "the output layer alone (linear probe)"
-    learning_rate = 3e-3
-
-    def prepare(self, model: Backbone) -> None:  # type: ignore[override]
-        """Let the head be trained, with weights of its own where it shares those of the embedding."""
-        modules = modules_at(model, pattern_of(model, "head"))
-        with_own_weights(model, modules)
-        model.net.requires_grad_(False)
-        for module in modules.values():
-            module.requires_grad_(True)
-
-
-class BitFit(Method):
-    """The bias terms (Ben Zaken et al., ACL 2022)."""
-
-    name = "bitfit"
-    summary = "the bias terms"
-    learning_rate = 3e-2
-
-    def prepare(self, model: Backbone) -> None:  # type: ignore[override]
-        """Let the biases be trained; raises TrainingError where the network has none."""
-        if model.sites.bias is None:
-            raise TrainingError(
-                f"{model.card.name} has no bias terms (the position table of a T5 is none), so bitfit would train "
-                "nothing: it would silently be zero-shot. Choose another method, e.g. layernorm."
-            )
-        for name, parameter in model.net.named_parameters():
-            parameter.requires_grad_(re.fullmatch(model.sites.bias, name) is not None)
+__all__ = [
+    *("AsIs", "Scratch", "ZeroShot", "Full", "Head", "BitFit", "LoRA", "RsLoRA", "DoRA", "PiSSA", "AdaLoRA", "VeRA"),
+    *("FourierFT", "IA3", "LayerNorm", "OFT", "BUILT_IN", "GROUP", "methods", "method_named"),
+]
 
 
 class Ranked(PeftMethod):
@@ -142,7 +55,7 @@ class Ranked(PeftMethod):
         """The rank that training starts with."""
         return self.rank
 
-    def check(self, model: Backbone, modules: dict[str, nn.Module]) -> None:
+    def check(self, model: Tunable, modules: Mapping[str, Any]) -> None:
         """Raise ConfigError for a rank above that of a tuned matrix."""
         least = min((min(sides) for sides in sides_of(modules)), default=self.first_rank)
         if self.first_rank > least:
@@ -150,6 +63,10 @@ class Ranked(PeftMethod):
                 f"Rank {self.first_rank} given; the tuned matrices of {model.card.name} have rank {least} at most, and "
                 "2 to 16 is usual. Lower rank, or train every weight with the method full."
             )
+
+    def per_matrix(self, into: int, out: int) -> int:
+        """Two factors."""
+        return self.first_rank * (into + out)
 
     def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
         """LoRA's."""
@@ -191,6 +108,10 @@ class DoRA(Ranked):
         """With magnitudes of its own."""
         return {"use_dora": True}
 
+    def per_matrix(self, into: int, out: int) -> int:
+        """Two factors, and a length of each row."""
+        return super().per_matrix(into, out) + out
+
 
 class PiSSA(Ranked):
     """LoRA from the principal singular vectors (Meng et al., NeurIPS 2024)."""
@@ -215,6 +136,10 @@ class AdaLoRA(Ranked):
     def first_rank(self) -> int:
         """Half as many again as it ends with, as in the paper."""
         return math.ceil(1.5 * self.rank)
+
+    def per_matrix(self, into: int, out: int) -> int:
+        """Two factors, and as many singular values as the rank."""
+        return self.first_rank * (into + out + 1)
 
     def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
         """AdaLoRA's; its schedule is spread over the steps later."""
@@ -246,6 +171,11 @@ class VeRA(PeftMethod):
     rank: int = Field(default=64, ge=1)
     """Rank of the frozen random factors; any rank fits."""
 
+    def per_matrix(self, into: int, out: int) -> int:
+        """Two vectors."""
+        del into
+        return self.rank + out
+
     def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
         """VeRA's."""
         import peft
@@ -264,7 +194,7 @@ class FourierFT(PeftMethod):
     frequencies: int = Field(default=100, ge=1)
     """Trained coefficients a matrix."""
 
-    def check(self, model: Backbone, modules: dict[str, nn.Module]) -> None:
+    def check(self, model: Tunable, modules: Mapping[str, Any]) -> None:
         """Raise ConfigError for more coefficients than a tuned matrix has numbers."""
         area = min((a * b for a, b in sides_of(modules)), default=self.frequencies)
         if self.frequencies > area:
@@ -272,6 +202,11 @@ class FourierFT(PeftMethod):
                 f"{self.frequencies} frequencies given; the tuned matrices of {model.card.name} have {area} at most. "
                 "Lower frequencies."
             )
+
+    def per_matrix(self, into: int, out: int) -> int:
+        """Its coefficients."""
+        del into, out
+        return self.frequencies
 
     def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
         """FourierFT's. PEFT's default is a random spectrum, which would change the forecast before the first step."""
@@ -290,6 +225,13 @@ class IA3(PeftMethod):
     sites: str = Field(default="ia3", min_length=1)
     """Which matrices: its own (keys, values, the end of the feed-forward), a named set, or a regular expression."""
 
+    def counted(self, model: Outline) -> int | None:
+        """A scale of what leaves each matrix; of the end of the feed-forward of what enters it."""
+        modules = modules_at(model, self.pattern(model))
+        ends = modules_at(model, model.sites.feed_forward_out or "$")
+        found = [part.in_features if name in ends else part.out_features for name, part in modules.items()]
+        return sum(found) if None not in found else None
+
     def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
         """IA³'s."""
         import peft
@@ -306,6 +248,10 @@ class LayerNorm(PeftMethod):
 
     sites: str = Field(default="norm", min_length=1)
     """Which modules: the norm layers, or a regular expression of full names."""
+
+    def counted(self, model: Outline) -> int | None:
+        """All of each module."""
+        return own_numbers(modules_at(model, self.pattern(model)))
 
     def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
         """PEFT's layer-norm tuning."""
@@ -325,7 +271,7 @@ class OFT(PeftMethod):
     block_size: int = Field(default=16, ge=2)
     """Side of the orthogonal blocks; a divisor of every tuned matrix's input."""
 
-    def check(self, model: Backbone, modules: dict[str, nn.Module]) -> None:
+    def check(self, model: Tunable, modules: Mapping[str, Any]) -> None:
         """Raise ConfigError for blocks that do not divide a tuned matrix."""
         common = math.gcd(*(into for into, _ in sides_of(modules))) or self.block_size
         if common % self.block_size:
@@ -334,6 +280,11 @@ class OFT(PeftMethod):
                 f"Blocks of {self.block_size} given; the tuned matrices of {model.card.name} need a divisor of "
                 f"{common}. Set block_size to one of: {', '.join(map(str, fitting))}."
             )
+
+    def per_matrix(self, into: int, out: int) -> int:
+        """The upper triangle of each block."""
+        del out
+        return into // self.block_size * (self.block_size * (self.block_size - 1) // 2)
 
     def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
         """OFT's."""

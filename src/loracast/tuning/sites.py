@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loracast.errors import ConfigError, TrainingError
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from loracast.models.base import Backbone
+    from loracast.models.outline import Outline
+
+    Tunable = Backbone | Outline
 
 NAMED: dict[str, tuple[str, ...]] = {
     # "qkvo" is what the papers call it, "attention" what it is.
@@ -26,7 +29,7 @@ NAMED: dict[str, tuple[str, ...]] = {
 _OWN = {"ia3": ("key_value", "feed_forward_out"), "norm": ("norm",)}  # where two methods act unless told otherwise
 
 
-def pattern_of(model: Backbone, sites: str) -> str:
+def pattern_of(model: Tunable, sites: str) -> str:
     """A named set, or a caller's regular expression, as one that matches the full names of the modules it means.
 
     Raises ConfigError where `sites` is neither a name nor matches a module, TrainingError where the backbone has no
@@ -49,7 +52,7 @@ def pattern_of(model: Backbone, sites: str) -> str:
     return sites
 
 
-def modules_at(model: Backbone, pattern: str) -> dict[str, nn.Module]:
+def modules_at(model: Tunable, pattern: str) -> dict[str, Any]:
     """The modules whose full names `pattern` matches."""
     return {name: module for name, module in model.net.named_modules() if re.fullmatch(pattern, name)}
 
@@ -71,6 +74,6 @@ def with_own_weights(model: Backbone, modules: Mapping[str, nn.Module]) -> None:
                     setattr(module, name, nn.Parameter(parameter.detach().clone()))
 
 
-def _choice(model: Backbone) -> str:
+def _choice(model: Tunable) -> str:
     example = next(iter(modules_at(model, model.sites.attention)))
     return f"Known: {', '.join(NAMED)}; or a regular expression of full names such as {example}."
