@@ -108,3 +108,78 @@ def test_three_patients_are_enough_for_three_sides(spec):
 def test_too_few_patients_are_refused(count, spec):
     with pytest.raises(DataError, match=rf"{count} patients cannot be split into {spec.folds or 3} parts"):
         split_patients(names(count), spec)
+
+
+def with_windows(sides: dict[str, str], having: set[str]) -> Counter:
+    return Counter(side for patient, side in sides.items() if patient in having)
+
+
+@given(st.sets(st.text(min_size=1, max_size=6), min_size=6, max_size=60), seeds, st.data())
+def test_each_side_and_each_fold_has_patients_with_windows_where_there_are_enough(people, seed, data):
+    having = data.draw(st.sets(st.sampled_from(sorted(people)), min_size=3))
+    folds = data.draw(st.sampled_from([None, 3]))
+    spec = SplitSpec(seed=seed, folds=folds)
+    sides = split_patients(people, spec, having)
+    assert set(sides) == people
+    assert set(with_windows(sides, having)) == set(SIDES)
+    assert sides == split_patients(sorted(people, reverse=True), spec, having)
+
+
+@given(st.integers(3, 8), st.integers(0, 20), st.integers(0, 20), seeds)
+def test_over_all_folds_every_patient_with_windows_is_tested_once(folds, more, others, seed):
+    having = {f"w{i}" for i in range(folds + more)}
+    people = having | {f"n{i}" for i in range(others)}
+    tested = Counter()
+    for fold in range(folds):
+        sides = split_patients(people, SplitSpec(seed=seed, folds=folds, fold=fold), having)
+        assert set(with_windows(sides, having)) == set(SIDES)
+        tested.update(patient for patient, side in sides.items() if side == "test")
+    assert tested == Counter(people)
+
+
+def test_a_split_in_which_each_side_has_windows_stays_as_it_is():
+    people, spec = names(10), SplitSpec(seed=0, shares=(0.5, 0.2, 0.3))
+    one_each = {SHARED_OUT[side][0] for side in SIDES}
+    assert split_patients(people, spec, one_each) == split_patients(people, spec)
+    assert list(split_patients(people, spec, one_each)) == list(split_patients(people, spec))
+    folds = SplitSpec(seed=0, folds=5, fold=1)
+    assert split_patients(people, folds, set(people)) == split_patients(people, folds)
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_the_folds_are_shared_out_alike_whichever_is_tested(fold):
+    # p6 and p9 are one fold: without them it has no windows, whichever fold is tested.
+    having = set(names(10)) - {"p6", "p9"}
+    sides = split_patients(names(10), SplitSpec(folds=5, fold=fold), having)
+    others = [split_patients(names(10), SplitSpec(folds=5, fold=other), having) for other in range(5)]
+    tested = [set(of_side(one, "test")) for one in others]
+    assert all(one & having for one in tested)
+    assert set(of_side(sides, "validation")) == tested[(fold + 1) % 5]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(6, (4, 1, 1)), (20, (16, 2, 2)), (14, (12, 1, 1)), (15, (11, 2, 2))])
+def test_the_shares_are_those_of_the_patients_with_windows(count, sizes):
+    people, spec = names(40), SplitSpec(seed=0)
+    old = split_patients(people, spec)
+    # All of those that are to be tested have none, so that the sides must be shared out anew.
+    having = set(sorted(patient for patient, side in old.items() if side != "test")[:count])
+    sides = split_patients(people, spec, having)
+    assert with_windows(sides, having) == dict(zip(SIDES, sizes, strict=True))
+    assert all(sides[patient] == "train" for patient in set(people) - having)
+
+
+def test_one_patient_short_leaves_the_split_as_it_is():
+    people = names(10)
+    for spec, least in ((SplitSpec(seed=0, shares=(0.5, 0.2, 0.3)), 3), (SplitSpec(seed=0, folds=5, fold=1), 5)):
+        plain = split_patients(people, spec)
+        crowded = of_side(plain, "train")[:least]
+        assert len(crowded) == least
+        assert split_patients(people, spec, set(crowded)) != plain
+        assert split_patients(people, spec, set(crowded[:-1])) == plain
+    assert split_patients(people, SplitSpec(), set()) == split_patients(people, SplitSpec())
+
+
+def test_patients_of_another_table_are_no_patients_of_this_one():
+    sides = split_patients(names(10), SplitSpec(), {"p1", "p2", "p3", "stranger"})
+    assert set(sides) == set(names(10))
+    assert with_windows(sides, {"p1", "p2", "p3"}) == {"train": 1, "validation": 1, "test": 1}

@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 from loracast.data.series import series_of
 from loracast.data.split import SIDES, split_patients
 from loracast.data.table import Table, open_table, patients_of
-from loracast.data.windows import cut_windows, open_windows
+from loracast.data.windows import cut_windows, open_windows, patients_with_windows, split_and_cut
 from loracast.errors import ConfigError, DataError
+from loracast.files import digest
 from loracast.spec import SplitSpec, WindowSpec
 from loracast.training.task import Examples
 from tests.conftest import START, write_long
@@ -287,6 +288,40 @@ def test_where_no_window_is_left_the_error_names_side_and_reason(long_table, tmp
         cut_windows(table, sides_of(table), WindowSpec(context=24, horizon=6), tmp_path / "w")
     assert not any(name in str(caught.value) for name in ("p0", "s0"))
     assert [path.name for path in tmp_path.iterdir()] == ["vitals.parquet"]
+
+
+def test_the_refusal_says_how_many_patients_each_side_got(long_table, tmp_path):
+    table = long_table({(f"p{i}", f"s{i}", "map"): [70.0] * (40 if i < 2 else 20) for i in range(6)})
+    with pytest.raises(
+        DataError, match=r"Patients: train 4 \(\d with windows\), validation 1 \(\d with windows\), test 1"
+    ):
+        split_and_cut(table, SplitSpec(), WindowSpec(context=24, horizon=6), tmp_path / "w")
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_patients_with_windows_are_those_of_whom_one_is_cut(vitals, tmp_path, joint):
+    spec = WindowSpec(context=24, horizon=6, stride=5, min_context_observed=0.95, joint=joint)
+    found = patients_with_windows(vitals, spec)
+    sides = split_patients(patients_of(vitals), SplitSpec(), found)
+    windows = cut_windows(vitals, sides, spec, tmp_path / "w")
+    codes = set().union(*windows.patients().values())
+    assert found == {patient for code, patient in enumerate(sides) if code in codes}
+    assert 0 < len(found) < len(sides)
+    assert windows.spec == spec.resolved(vitals.step_seconds)
+
+
+def test_each_side_gets_patients_with_windows_where_there_are_three(long_table, tmp_path):
+    sides = sides_of(long_table({(f"p{i}", f"s{i}", "map"): [70.0] * 40 for i in range(10)}))
+    having = [patient for patient, side in sides.items() if side == "train"][:3]
+    table = long_table({(p, f"s{p}", "map"): [70.0] * (40 if p in having else 20) for p in sides})
+    spec = WindowSpec(context=24, horizon=6)
+    windows = split_and_cut(table, SplitSpec(), spec, tmp_path / "w")
+    assert windows.count_patients() == {"train": 1, "validation": 1, "test": 1}
+    assert windows.meta["patients"] == {"train": 8, "validation": 1, "test": 1}
+    assert windows.meta["split_by_windows"]
+    shorter = split_and_cut(table, SplitSpec(), WindowSpec(context=12, horizon=6), tmp_path / "short")
+    assert not shorter.meta["split_by_windows"]
+    assert shorter.meta["split_fingerprint"] == digest(sides)
 
 
 def test_sparse_targets_are_the_reason_given_where_they_are(long_table, tmp_path):

@@ -46,6 +46,18 @@ MethodName = Annotated[
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate; the method's default.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 Joint = Annotated[bool, typer.Option("--joint", help="Windows of a stay's signals together (MOIRAI, Chronos-2).")]
+Stride = Annotated[int | None, typer.Option(help="Steps between two windows; the horizon if not given.")]
+MinContext = Annotated[
+    float | None, typer.Option("--min-context-observed", help="Least share of a context that is measured; 0.5.")
+]
+MinTarget = Annotated[
+    float | None, typer.Option("--min-target-observed", help="Least share of a horizon that is measured; 0.5.")
+]
+Shares = Annotated[
+    str | None, typer.Option(help="Shares of training, validation and test patients; 0.8,0.1,0.1.", metavar="A,B,C")
+]
+Folds = Annotated[int | None, typer.Option(help="Split into so many folds instead of by shares.")]
+Fold = Annotated[int | None, typer.Option(help="The fold that is tested, from 0; the next one validates.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue half-trained runs from their checkpoints.")]
 Jobs = Annotated[int, typer.Option(help="Processes on this machine.")]
 EngineName = Annotated[str, typer.Option("--engine", help="processes, or ray for a cluster.")]
@@ -125,6 +137,17 @@ def _joined(flagged: Mapping[str, Any], others: list[str] | tuple[str, ...]) -> 
 
 
 ARM_KEYS = ("model", "method", "revision", "learning_rate", "patients", "context", "training")
+
+
+def split_of(seed: int | None, shares: str | None, folds: int | None, fold: int | None) -> dict[str, Any] | None:
+    """What a caller says of the split; None where nothing is said."""
+    asked = {"seed": seed, "shares": numbers_in(shares) if shares else None, "folds": folds, "fold": fold}
+    given = {key: value for key, value in asked.items() if value is not None}
+    if "fold" in given and folds is None:
+        raise ConfigError(f"--fold {fold} given without --folds. Say how many folds there are, e.g. --folds 5.")
+    if folds is not None and shares:
+        raise ConfigError(f"--shares {shares} and --folds {folds} given, of which a split is by one. Leave one out.")
+    return given or None
 
 
 def names_in(text: str) -> tuple[str, ...]:

@@ -9,17 +9,24 @@ import typer
 from loracast.cli.app import (
     AsJson,
     BackboneName,
+    Fold,
     FolderOut,
+    Folds,
     Joint,
     LearningRate,
     LongTable,
     MethodName,
+    MinContext,
+    MinTarget,
     Overwrite,
     Seed,
+    Shares,
+    Stride,
     TableOut,
     Track,
     app,
     numbers_in,
+    split_of,
     with_settings,
 )
 from loracast.cli.terminal import say, show
@@ -28,6 +35,20 @@ from loracast.types import LEVELS
 ResumeOne = Annotated[
     bool, typer.Option("--resume", is_eager=True, help="Continue from the last checkpoint under OUT.work.")
 ]
+
+
+def window_of(
+    context: int | None,
+    horizon: int | None,
+    joint: bool,
+    *,
+    stride: int | None,
+    min_context: float | None,
+    min_target: float | None,
+) -> dict[str, Any]:
+    """What a caller says of the windows; None stands for what is left out."""
+    lengths = {"context": context, "horizon": horizon, "joint": joint or None, "stride": stride}
+    return {**lengths, "min_context_observed": min_context, "min_target_observed": min_target}
 
 
 @app.command()
@@ -111,6 +132,13 @@ def adapt(
     context: Annotated[int | None, typer.Option(help="Steps seen; by the grid if not given.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; by the grid if not given.")] = None,
     joint: Joint = False,
+    stride: Stride = None,
+    min_context: MinContext = None,
+    min_target: MinTarget = None,
+    shares: Shares = None,
+    folds: Folds = None,
+    fold: Fold = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of the patient split; --seed if not given.")] = None,
     steps: Annotated[int, typer.Option(help="Most optimizer steps.")] = 500,
     batch_size: Annotated[int, typer.Option(help="Windows a step; under torchrun of all processes together.")] = 32,
     seed: Seed = 0,
@@ -133,7 +161,8 @@ def adapt(
         table,
         out,
         arm={"model": backbone, "method": method, "learning_rate": learning_rate, **settings},
-        window={"context": context, "horizon": horizon, "joint": joint or None},
+        window=window_of(context, horizon, joint, stride=stride, min_context=min_context, min_target=min_target),
+        split=split_of(seed if split_seed is None else split_seed, shares, folds, fold),
         training={"steps": steps, "batch_size": batch_size},
         seed=seed,
         resume=resume,
@@ -207,13 +236,24 @@ def evaluate(
     context: Annotated[int | None, typer.Option(help="Steps seen; the adapter's or by the grid.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps forecast; the adapter's or by the grid.")] = None,
     joint: Joint = False,
+    stride: Stride = None,
+    min_context: MinContext = None,
+    min_target: MinTarget = None,
+    shares: Shares = None,
+    folds: Folds = None,
+    fold: Fold = None,
+    split_seed: Annotated[
+        int | None,
+        typer.Option("--split-seed", "--seed", help="Seed of the patient split; 0. Adapters bring their own split."),
+    ] = None,
     samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of the patient split; adapters bring their own.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score adapters on the test patients. Beside zero-shot and the naive floor.
 
     Example: loracast evaluate vitals.parquet --adapter adapter
+
+    Example: loracast evaluate vitals.parquet --backbone chronos-t5-nano --folds 5 --fold 0
     """
     from loracast.report.terminal import told_of_result
     from loracast.study.steps.evaluating import evaluate_table
@@ -222,9 +262,9 @@ def evaluate(
         table,
         adapters=adapter or [],
         backbone=backbone,
-        window={"context": context, "horizon": horizon, "joint": joint or None},
+        window=window_of(context, horizon, joint, stride=stride, min_context=min_context, min_target=min_target),
         forecasting={"samples": samples},
-        split={"seed": seed},
+        split=split_of(split_seed, shares, folds, fold),
     )
     if as_json:
         print(json.dumps(summary.model_dump(mode="json"), indent=2))

@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from loracast.data.series import series_of
-from loracast.data.split import SIDES
-from loracast.data.table import Table
+from loracast.data.series import One, series_of
+from loracast.data.split import SIDES, split_patients
+from loracast.data.table import Table, patients_of
 from loracast.errors import ConfigError, DataError
 from loracast.files import digest, read_json, write_json, written
-from loracast.spec import WindowSpec
+from loracast.spec import SplitSpec, WindowSpec
 
+COUNTED = ("series", "series_too_short", "windows", "context_too_sparse", "target_too_sparse")
 COLUMNS = ("offset", "patient", "signal", "start", "series")
 
 
@@ -167,6 +168,11 @@ class Windows:
     meta: dict[str, Any]
 
     @property
+    def spec(self) -> WindowSpec:
+        """How they were cut."""
+        return WindowSpec(**{key: self.meta[key] for key in WindowSpec.model_fields})
+
+    @property
     def train(self) -> WindowSet:
         """The windows of the training patients."""
         return self.side("train")
@@ -206,39 +212,86 @@ class Windows:
         return {name: len(codes) for name, codes in self.patients().items()}
 
 
+def split_and_cut(
+    table: Table,
+    split: SplitSpec,
+    spec: WindowSpec,
+    out: Path,
+    *,
+    shortest: int | None = None,
+    having: WindowSpec | None = None,
+) -> Windows:
+    """Split the patients of a table so that each side has some with windows, if that can be, and cut their windows.
+
+    `having` are the windows by which that is decided, if others than `spec`: those of an adapter whose split is to come
+    out again. Raises DataError as `split_patients` and `cut_windows` do.
+    """
+    patients = patients_of(table)
+    sides = split_patients(patients, split, patients_with_windows(table, having or spec))
+    by_windows = sides != split_patients(patients, split)
+    return cut_windows(table, sides, spec, out, shortest=shortest, by_windows=by_windows)
+
+
+def patients_with_windows(table: Table, spec: WindowSpec) -> set[str]:
+    """The patients of whom at least one window can be cut."""
+    spec, counts = spec.resolved(table.step_seconds), dict.fromkeys(COUNTED, 0)
+    found = set()
+    for one, skipped in _cuttable(table, spec):
+        if skipped is not None and len(_starts(one.values, spec, counts, skipped=skipped, shortest=None)):
+            found.add(one.patient)
+    return found
+
+
+def _cuttable(table: Table, spec: WindowSpec) -> Iterator[tuple[One, int | None]]:
+    """Every series, with the steps before its first window, which are none unless windows are joint; None for a series
+    that is shorter than a window."""
+    assert spec.context is not None
+    assert spec.horizon is not None
+    assert spec.stride is not None
+    for _, series in groupby(series_of(table), key=lambda one: (one.patient, one.stay)):
+        stay = list(series)
+        begun = min(one.seconds_of_first(table.step_seconds) for one in stay)
+        for one in stay:
+            first = one.seconds_of_first(table.step_seconds)
+            skipped = -((first - begun) // table.step_seconds) % spec.stride if spec.joint else 0
+            yield one, skipped if len(one.values) >= skipped + spec.context + spec.horizon else None
+
+
 def cut_windows(
-    table: Table, sides: Mapping[str, str], spec: WindowSpec, out: Path, *, shortest: int | None = None
+    table: Table,
+    sides: Mapping[str, str],
+    spec: WindowSpec,
+    out: Path,
+    *,
+    shortest: int | None = None,
+    by_windows: bool = False,
 ) -> Windows:
     """Cut the windows of every series of `table` into a store at `out`, each on its patient's side.
 
     A window is kept if at least `min_context_observed` of its context and `min_target_observed` of its horizon are
     measured, and anything in its last `shortest` context steps, which are all that some arm sees. What is not kept is
-    counted in `meta["attrition"]`. Raises DataError where a side has no window, with the counts that show why.
+    counted in `meta["attrition"]`. `by_windows` is noted: whether the sides were shared out by who has windows. Raises
+    DataError where a side has no window, with the counts that show why.
     """
     spec = spec.resolved(table.step_seconds)
-    assert spec.context is not None
-    assert spec.horizon is not None
-    assert spec.stride is not None
     codes = {patient: code for code, patient in enumerate(sides)}
-    counts = dict.fromkeys(("series", "series_too_short", "windows", "context_too_sparse", "target_too_sparse"), 0)
+    counts = dict.fromkeys(COUNTED, 0)
     kept = dict.fromkeys(SIDES, 0)
+    having: dict[str, set[str]] = {side: set() for side in SIDES}
     with written(out) as folder:
         folder.mkdir()
         offset = 0
         with ExitStack() as stack:
             values_file = stack.enter_context((folder / "values.f32").open("wb"))
             files = {side: stack.enter_context((folder / f"{side}.i64").open("wb")) for side in SIDES}
-            for _, series in groupby(series_of(table), key=lambda one: (one.patient, one.stay)):
-                stay = list(series)
-                begun = min(one.seconds_of_first(table.step_seconds) for one in stay)
+            for (patient, _), stay in groupby(_cuttable(table, spec), key=lambda pair: (pair[0].patient, pair[0].stay)):
                 found: list[Int[np.ndarray, "window 5"]] = []
-                for one in stay:
+                for one, skipped in stay:
                     counts["series"] += 1
-                    first = one.seconds_of_first(table.step_seconds)
-                    skipped = -((first - begun) // table.step_seconds) % spec.stride if spec.joint else 0
-                    if len(one.values) < skipped + spec.context + spec.horizon:
+                    if skipped is None:
                         counts["series_too_short"] += 1
                         continue
+                    first = one.seconds_of_first(table.step_seconds)
                     starts = _starts(one.values, spec, counts, skipped=skipped, shortest=shortest)
                     codes_of = np.full((len(starts), 2), (codes[one.patient], table.signals.index(one.signal)))
                     times, number = first + starts * table.step_seconds, np.full(len(starts), one.number)
@@ -248,11 +301,12 @@ def cut_windows(
                 rows = np.concatenate(found) if found else np.empty((0, len(COLUMNS)), np.int64)
                 if spec.joint:
                     rows = rows[np.lexsort((rows[:, 2], rows[:, 3]))]
-                side = sides[one.patient]
+                side = sides[patient]
                 kept[side] += len(rows)
+                having[side] |= {patient} if len(rows) else set()
                 files[side].write(rows.astype(np.int64).tobytes())
-        meta = _meta(table, sides, spec, counts, kept)
-        _refuse_empty(kept, counts, spec)
+        meta = _meta(table, sides, spec, counts, kept) | {"split_by_windows": by_windows}
+        _refuse_empty(meta, {side: len(patients) for side, patients in having.items()})
         write_json(folder / "windows.json", meta)
     return Windows(out, meta)
 
@@ -330,13 +384,14 @@ def _meta(
     }
 
 
-def _refuse_empty(kept: Mapping[str, int], counts: Mapping[str, int], spec: WindowSpec) -> None:
-    empty = [side for side in SIDES if not kept[side]]
+def _refuse_empty(meta: Mapping[str, Any], having: Mapping[str, int]) -> None:
+    empty, counts = [side for side in SIDES if not having[side]], meta["attrition"]
     if empty:
+        got = ", ".join(f"{side} {meta['patients'][side]} ({having[side]} with windows)" for side in SIDES)
         raise DataError(
-            f"No window of {spec.context} + {spec.horizon} steps is left for {' and '.join(empty)}. Of "
-            f"{counts['series']} series {counts['series_too_short']} are shorter than a window; of "
+            f"No window of {meta['context']} + {meta['horizon']} steps is left for {' and '.join(empty)}. Patients: "
+            f"{got}. Of {counts['series']} series {counts['series_too_short']} are shorter than a window; of "
             f"{counts['windows']} windows {counts['context_too_sparse']} have a context and "
             f"{counts['target_too_sparse']} a target that is measured too rarely. Shorten context or horizon, lower "
-            "min_context_observed or min_target_observed, or read more patients."
+            "min_context_observed or min_target_observed, or read more patients: each side needs one with windows."
         )

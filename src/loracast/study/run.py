@@ -201,7 +201,9 @@ def training_facts(
     return Training(
         seed=seed,
         split=split,
-        window=SeenWindow(context=train.context, **{key: meta[key] for key in ("horizon", "step_seconds", "joint")}),
+        window=SeenWindow(
+            context=train.context, cut=windows.spec, **{key: meta[key] for key in ("horizon", "step_seconds", "joint")}
+        ),
         signals={name: meta["units"][name] for name in meta["signals"]},
         levels=list(LEVELS),
         data=SeenData(**{key: meta[key] for key in SeenData.model_fields}),

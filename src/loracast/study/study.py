@@ -8,9 +8,8 @@ from pathlib import Path
 
 from loracast.data.attrition import attrition_path
 from loracast.data.readers import TABLE
-from loracast.data.split import split_patients
-from loracast.data.table import Table, patients_of
-from loracast.data.windows import Windows, cut_windows, open_windows
+from loracast.data.table import Table
+from loracast.data.windows import Windows, open_windows, split_and_cut
 from loracast.errors import BudgetError, ConfigError, LoracastError, TrainingError
 from loracast.files import alone, sweep
 from loracast.models.base import Model, ModelCard, check_window, within
@@ -236,5 +235,4 @@ def _windows(spec: ExperimentSpec, table: Table, folder: Path) -> Windows:
             f"An arm sees {max(contexts)} steps of context; the windows have {cut.context}. Lower the arm's context, "
             "or cut the windows longer ([windows] context)."
         )
-    sides = split_patients(patients_of(table), spec.split)
-    return cut_windows(table, sides, wanted, folder, shortest=min(contexts, default=None))
+    return split_and_cut(table, spec.split, wanted, folder, shortest=min(contexts, default=None))

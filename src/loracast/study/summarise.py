@@ -94,7 +94,8 @@ def _data_facts(windows: Windows, table: Path) -> DataFacts:
 
 
 def _window_facts(windows: Windows) -> WindowFacts:
-    return WindowFacts(**{key: windows.meta[key] for key in WindowFacts.model_fields})
+    # Windows that were cut before 0.4 know nothing of how their patients were shared out.
+    return WindowFacts(**{key: windows.meta[key] for key in WindowFacts.model_fields if key in windows.meta})
 
 
 def _results(runs: Sequence[Run]) -> dict[str, list[RunResult]]:

@@ -64,6 +64,8 @@ class WindowFacts(Frozen):
     joint: bool
     counts: Sides
     split_fingerprint: str
+    split_by_windows: bool = False
+    """Whether the patients with windows were shared out by themselves, because a side would have got none of them."""
     attrition: dict[str, int]
 
 

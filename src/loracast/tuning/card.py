@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from loracast.errors import AdapterError, ConfigError
 from loracast.files import file_digest, read_json, regular
 from loracast.scoring.facts import Validated
-from loracast.spec import Frozen, SplitSpec, parse
+from loracast.spec import Frozen, SplitSpec, WindowSpec, parse
 from loracast.tuning.arm import ArmSpec
 
 CARD = "loracast.json"
@@ -28,6 +28,8 @@ class SeenWindow(Frozen):
     horizon: int = Field(ge=1)
     step_seconds: int = Field(ge=1)
     joint: bool = False
+    cut: WindowSpec | None = None
+    """How they were cut, which a small table is split by; None in cards before 0.4."""
 
 
 class SeenData(Frozen):

@@ -23,7 +23,8 @@ from tests.study.steps.conftest import LOOP, WINDOW, adapt
 def test_adapting_saves_one_folder_and_clears_up_behind_it(adapter):
     assert [path.name for path in adapter.parent.iterdir()] == ["adapter"]
     card = read_card(adapter, TrainedCard)
-    assert card.window == SeenWindow(context=24, horizon=6, step_seconds=3600, joint=False)
+    cut = WindowSpec(context=24, horizon=6, stride=6, season=24)
+    assert card.window == SeenWindow(context=24, horizon=6, step_seconds=3600, joint=False, cut=cut)
     assert card.signals == {"heart_rate": "1/min", "map": "mmHg"}
     assert card.trainable_parameters == 24 * 2 * 32
     assert card.validation_loss <= card.validation_loss_at_start

@@ -2,12 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from loracast.data.split import split_patients
 from loracast.data.table import Table
 from loracast.errors import AdapterError
+from loracast.spec import SplitSpec
 from loracast.study.steps import evaluating
+from loracast.study.steps.asked import own_split
 from loracast.study.steps.evaluating import evaluate_table
 from loracast.study.steps.forecasting import forecast_table
 from loracast.tuning.card import TrainedCard, read_card
@@ -38,11 +43,42 @@ def test_without_an_adapter_nothing_is_said_of_other_tables(vitals, tiny):
     assert check.outcome == "not applicable"
 
 
-def test_the_adapters_own_split_is_used_whatever_seed_is_given(vitals, tiny, adapter):
-    settings = {"backbone": str(tiny), "forecasting": FEW, "progress": False}
-    scored = [evaluate_table(vitals, adapters=[adapter], split={"seed": seed}, **settings) for seed in (0, 7)]
-    assert scored[0].windows.split_fingerprint == scored[1].windows.split_fingerprint
-    assert read_card(adapter, TrainedCard).data.split_fingerprint == scored[0].windows.split_fingerprint
+def test_an_adapter_brings_its_own_split_and_windows(vitals, tiny, adapter):
+    summary = evaluate_table(vitals, adapters=[adapter], backbone=str(tiny), forecasting=FEW, progress=False)
+    assert read_card(adapter, TrainedCard).data.split_fingerprint == summary.windows.split_fingerprint
+    assert summary.windows.stride == WINDOW["stride"]
+
+
+@pytest.mark.parametrize("split", [{"seed": 7}, {"folds": 5}, SplitSpec(shares=(0.6, 0.2, 0.2))])
+def test_a_split_that_contradicts_the_adapters_is_refused(vitals, tiny, adapter, split):
+    with pytest.raises(AdapterError, match=r"An adapter brings its own split of the patients.*Leave "):
+        evaluate_table(vitals, adapters=[adapter], backbone=str(tiny), split=split, progress=False)
+
+
+def test_a_split_that_says_what_the_adapters_says_is_taken():
+    card = SimpleNamespace(split=SplitSpec(seed=0, folds=5, fold=1))
+    own_split(card, SplitSpec(folds=5, fold=1))
+    own_split(card, SplitSpec())
+    with pytest.raises(AdapterError, match=r"fold 2 given, 1 its own"):
+        own_split(card, SplitSpec(folds=5, fold=2))
+
+
+def test_an_adapter_of_a_small_table_is_scored_by_the_windows_that_split_it(long_table, tiny, tmp_path):
+    # Of ten patients four have windows of 24 + 6 steps; the split by all ten leaves none of them to test.
+    sides = split_patients([f"p{i}" for i in range(10)], SplitSpec())
+    lucky = [patient for patient, side in sides.items() if side != "test"][:4]
+    rng = np.random.default_rng(0)
+    rows = {(p, f"s{p}", "map"): list(rng.normal(80, 5, 90 if p in lucky else 26)) for p in sides}
+    table = long_table(rows)
+    adapt(table, tmp_path / "adapter", tiny)
+    card = read_card(tmp_path / "adapter", TrainedCard)
+    assert card.patients == {"train": 2, "validation": 1, "test": 1}
+    # Windows of 12 + 6 steps are had of all, and would be split by all.
+    more = {"backbone": str(tiny), "forecasting": FEW, "progress": False}
+    asked = {"adapters": [tmp_path / "adapter"], "window": {"context": 12}}
+    summary = evaluate_table(table, **asked, **more)
+    assert summary.windows.split_fingerprint == card.data.split_fingerprint
+    assert summary.windows.split_by_windows
 
 
 def test_adapters_of_different_splits_are_refused_together(vitals, tiny, adapter, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 from loracast.data.split import split_patients
 from loracast.data.table import Table, patients_of
-from loracast.data.windows import cut_windows
+from loracast.data.windows import split_and_cut
 from loracast.errors import ConfigError
 from loracast.files import digest
 from loracast.models.registry import kind_of
@@ -201,7 +201,7 @@ def _refuse_undecidable(spec: ExperimentSpec, out: Path) -> None:
         sides = split_patients(patients_of(table), spec.split)
         # Before the windows are cut: a split that is too small stays so.
         refuse_few_patients(sum(side == "validation" for side in sides.values()))
-        windows = cut_windows(table, sides, spec.windows, Path(work) / "windows")
+        windows = split_and_cut(table, spec.split, spec.windows, Path(work) / "windows")
         refuse_few_patients(windows.count_patients()["validation"])
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loracast.data.split import split_patients
-from loracast.data.table import Table, open_table, patients_of
+from loracast.data.table import Table, open_table
 from loracast.data.twins import count_twins
-from loracast.data.windows import Windows, cut_windows, open_windows
+from loracast.data.windows import Windows, open_windows, split_and_cut
 from loracast.errors import ConfigError
 from loracast.files import claimed, refuse_taken
 from loracast.models.base import check_window, within
@@ -88,6 +87,7 @@ def adapt_table(
         with distributed.main_first():
             windows = _prepared(job, table, resume=resume, overwrite=overwrite)
             if distributed.is_main():
+                _tell_split(windows, say)
                 _tell_twins(windows, say)
         facts = _train(job, windows, resume=resume, progress=progress, say=say, track=track)
         with distributed.main_first():
@@ -159,10 +159,20 @@ def _prepared(job: _Job, table: Table, *, resume: bool, overwrite: bool) -> Wind
     if (folder / "windows.json").is_file():
         return open_windows(folder)
     try:
-        return cut_windows(table, split_patients(patients_of(table), job.split), job.window, folder)
+        return split_and_cut(table, job.split, job.window, folder)
     except BaseException:
         shutil.rmtree(work)
         raise
+
+
+def _tell_split(windows: Windows, say: Say) -> None:
+    """Say that the patients with windows were shared out by themselves, and how many each side got."""
+    if windows.meta.get("split_by_windows"):
+        got = ", ".join(f"{side} {number}" for side, number in windows.count_patients().items())
+        say(
+            "The split by all patients would have left a side without a window, so those with windows were shared out "
+            f"by themselves: {got}."
+        )
 
 
 def _tell_twins(windows: Windows, say: Say) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from loracast.data.table import Table
 from loracast.errors import AdapterError, ConfigError
 from loracast.models.registry import is_listed
-from loracast.spec import Frozen, Spec, WindowSpec, parse
+from loracast.spec import Frozen, Spec, SplitSpec, WindowSpec, parse
 from loracast.tuning.card import TrainedCard
 
 Settings = Mapping[str, Any]
@@ -36,7 +36,7 @@ def base_of(card: TrainedCard, backbone: str) -> str | None:
 
 def fits_adapter(spec: WindowSpec, card: TrainedCard, table: Table) -> WindowSpec:
     """The window with what the adapter's card adds; raises AdapterError where grid or signals are not its own."""
-    own = card.window
+    own, given = card.window, spec.model_fields_set
     if own.step_seconds != table.step_seconds:
         raise AdapterError(
             f"The adapter was trained on steps of {own.step_seconds} s; {table.path.name} has steps of "
@@ -49,4 +49,19 @@ def fits_adapter(spec: WindowSpec, card: TrainedCard, table: Table) -> WindowSpe
             f"{', '.join(strange)}. Read the table with the adapter's signals only, or adapt to these too."
         )
     filled = {key: getattr(spec, key) or getattr(own, key) for key in ("context", "horizon", "joint")}
+    if own.cut is not None:
+        left = [key for key in ("stride", "min_context_observed", "min_target_observed") if key not in given]
+        filled |= {key: getattr(own.cut, key) for key in left}
     return spec.model_copy(update=filled)
+
+
+def own_split(card: TrainedCard, split: SplitSpec) -> None:
+    """Raise AdapterError where a caller's split sets otherwise what the adapter's own says: who trained it would be
+    tested."""
+    wrong = [key for key in sorted(split.model_fields_set) if getattr(split, key) != getattr(card.split, key)]
+    if wrong:
+        told = "; ".join(f"{key} {getattr(split, key)} given, {getattr(card.split, key)} its own" for key in wrong)
+        raise AdapterError(
+            f"An adapter brings its own split of the patients, and another could test those that it was trained on "
+            f"({told}). Leave {' and '.join(wrong)} out, or adapt with that split."
+        )

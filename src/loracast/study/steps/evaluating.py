@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from loracast.data.split import split_patients
-from loracast.data.table import Table, open_table, patients_of
-from loracast.data.windows import Windows, cut_windows
+from loracast.data.table import Table, open_table
+from loracast.data.windows import Windows, split_and_cut
 from loracast.errors import AdapterError
 from loracast.files import digest
 from loracast.models.base import Model, check_window, within
@@ -18,7 +17,7 @@ from loracast.scoring.noticed import Noticed
 from loracast.scoring.sums import Sums
 from loracast.spec import ForecastSpec, SplitSpec, WindowSpec
 from loracast.study.choices import choices_of
-from loracast.study.steps.asked import Settings, asked, base_of, fits_adapter
+from loracast.study.steps.asked import Settings, asked, base_of, fits_adapter, own_split
 from loracast.study.summarise import arm_summary, whole, with_best
 from loracast.study.summary import ArmFacts, Costs, Summary
 from loracast.tuning.arm import ArmSpec
@@ -38,14 +37,18 @@ def evaluate_table(
     """Score the naive floor, zero-shot and adapters on the test patients of a table, as a summary.
 
     An adapter brings its backbone, its window and its split: on the table that it was trained on, the patients of its
-    training are never scored. On another table the caller answers for that (check C09 says so).
+    training are never scored. On another table the caller answers for that (check C09 says so). Raises AdapterError
+    for a `split` that sets otherwise what the adapter brings.
     """
     opened = table if isinstance(table, Table) else open_table(table)
     settings = asked(ForecastSpec, forecasting, "The forecast")
     cards = {Path(folder): read_card(Path(folder), TrainedCard) for folder in adapters}
     spec, sides, revision = asked(WindowSpec, window, "The window"), asked(SplitSpec, split, "The split"), None
+    having: WindowSpec | None = None
     for card in _alike(cards):
-        spec, sides = fits_adapter(spec, card, opened), card.split
+        if split is not None:
+            own_split(card, sides)
+        spec, sides, having = fits_adapter(spec, card, opened), card.split, card.window.cut
         revision = card.revision
         backbone = base_of(card, backbone) or card.model
     from loracast.models.forecast import forecaster, score, signals_of  # torch: what can be refused has been
@@ -59,7 +62,7 @@ def evaluate_table(
     spec = within(spec, opened.step_seconds, [base.card])
     validated: dict[str, list[Validated]] = {}
     with tempfile.TemporaryDirectory(prefix="loracast-") as work:
-        windows = cut_windows(opened, split_patients(patients_of(opened), sides), spec, Path(work) / "windows")
+        windows = split_and_cut(opened, sides, spec, Path(work) / "windows", having=having)
         _same_split(cards, windows)
 
         def add(name: str, model: Model, arm: ArmSpec, *, trained: int = 0, **known: Any) -> None:
