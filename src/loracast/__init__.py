@@ -7,7 +7,8 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "read_data": "loracast.data.readers",
+    "read": "loracast.data.readers",
+    "Table": "loracast.data.table",
     "write_table": "loracast.data.readers.table",
     "open_table": "loracast.data.table",
     "simulate": "loracast.data.simulator",

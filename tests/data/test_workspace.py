@@ -2,12 +2,11 @@ import errno
 import os
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loracast.data.workspace import arrow_of, connect, csv_source, reading, source_of, told_names, workspace
+from loracast.data.workspace import connect, csv_source, reading, source_of, told_names, workspace
 from loracast.errors import DataError
 from loracast.files.texts import identifier, quoted
 
@@ -175,12 +174,6 @@ def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path, kind):
     told = {"pipe": "is a pipe", "folder": "is a folder", "link": "is a link to a file", "missing": "is not there"}
     with pytest.raises(DataError, match=told[kind]):
         source_of(path)
-
-
-def test_a_frame_that_arrow_cannot_take_is_refused_without_a_value():
-    with pytest.raises(DataError, match="values of several kinds") as caught:
-        arrow_of(pd.DataFrame({"a": [1.5, "Zq7x"]}))
-    assert "Zq7x" not in str(caught.value)
 
 
 def test_a_row_that_stands_where_a_header_should_is_not_shown():

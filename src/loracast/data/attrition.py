@@ -1,5 +1,7 @@
 """What was dropped on the way from the source to the long table, step by step."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,11 +61,19 @@ class Note:
 
 @dataclass
 class Attrition:
-    """The counted steps of one reading; `table` describes what came out (rows, observed and missing cells)."""
+    """The counted steps of one reading; `table` describes what came out (rows, observed and missing cells).
+
+    `reading` has the settings that read another frame of the same columns alike, where a frame or a file of a caller's
+    own was read.
+
+    >>> table.attrition.steps[0].name
+    'rows given'
+    """
 
     steps: list[Step] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     table: dict[str, Any] | None = None
+    reading: dict[str, Any] | None = None
 
     def add(
         self,
@@ -100,10 +110,22 @@ class Attrition:
         return before - left
 
     def as_json(self) -> dict[str, Any]:
-        """`{"steps": [...], "notes": [...], "table": {...}}`; `table` is absent where nothing was written."""
+        """`{"steps": [...], "notes": [...], "reading": {...}, "table": {...}}`; what there is none of is absent."""
         notes = [asdict(note) for note in self.notes]
         content: dict[str, Any] = {"steps": [step.as_json() for step in self.steps], "notes": notes}
+        content |= {} if self.reading is None else {"reading": self.reading}
         return content if self.table is None else {**content, "table": self.table}
+
+    @classmethod
+    def from_json(cls, content: Any) -> Attrition | None:
+        """What `as_json` gave; None for anything else, as where another version wrote it."""
+        try:
+            steps = [Step(**{"name" if key == "step" else key: value for key, value in one.items()})
+                     for one in content["steps"]]  # fmt: skip
+            notes = [Note(**one) for one in content.get("notes", [])]
+        except (AttributeError, KeyError, TypeError):
+            return None
+        return cls(steps, notes, content.get("table"), content.get("reading"))
 
     def as_text(self) -> str:
         """A plain table: one line a step, what is left and, in brackets, what the step dropped; then what to notice."""

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, Field, ValidationError
 
-from loracast.data.attrition import attrition_path
+from loracast.data.attrition import Attrition, attrition_path
 from loracast.data.schema import METADATA_KEY, SIGNALS, signal_named
 from loracast.data.units import unit_of
 from loracast.data.workspace import parquet, refuse_twins
@@ -49,7 +49,7 @@ def checked(path: Path) -> dict[str, Any]:
     if check.step is None:
         raise DataError(f"{path} has no two rows in any series, so that its grid is unknown. {REWRITE}")
     fingerprint = file_digest(path)
-    _refuse_changed(path, fingerprint)
+    attrition = _attrition_of(path, fingerprint)
     stated = dict(info.units)
     signals = (*[name for name in SIGNALS if name in check.signals], *sorted(check.signals - set(SIGNALS)))
     for name in signals:
@@ -62,6 +62,7 @@ def checked(path: Path) -> dict[str, Any]:
         "source": info.source,
         "licence": info.licence,
         "fingerprint": fingerprint,
+        "attrition": attrition,
     }
 
 
@@ -98,11 +99,14 @@ def _read_info(path: Path) -> _Info:
         raise DataError(f"The metadata {METADATA_KEY!r} of {path} is not JSON. {again}") from error
 
 
-def _refuse_changed(path: Path, fingerprint: str) -> None:
-    """Raise DataError where the attrition beside a table is of another table: one of the two was changed or damaged."""
+def _attrition_of(path: Path, fingerprint: str) -> Attrition | None:
+    """The attrition beside a table, if any that can be read.
+
+    Raises DataError where it is that of another table: one of the two was changed or damaged.
+    """
     beside = attrition_path(path)
     if not beside.is_file():
-        return
+        return None
     content = read_json(beside)
     table = content.get("table") if isinstance(content, dict) else None
     stated = table.get("sha256") if isinstance(table, dict) else None
@@ -111,6 +115,7 @@ def _refuse_changed(path: Path, fingerprint: str) -> None:
             f"{path} is not the table that {beside.name} was written with: one of them was changed or damaged. Read "
             f"the source again; if the change is meant, move {beside.name} away."
         )
+    return Attrition.from_json(content)
 
 
 class _Check:

@@ -56,6 +56,41 @@ def grid_seconds(grid: str) -> int:
     return seconds
 
 
+def grid_text(seconds: int) -> str:
+    """A grid as a caller writes it: 60min, 90s."""
+    return f"{seconds // 60}min" if seconds % 60 == 0 else f"{seconds}s"
+
+
+def regular_step(con: duckdb.DuckDBPyConnection) -> tuple[int, str]:
+    """The step of the times in `given`, in seconds, and what to say of it.
+
+    It is the one that is seen most often, if it divides a day and every other one is a multiple of it: what is missing
+    leaves a gap. Raises DataError, with that step as advice, where the times are not so regular.
+    """
+    steps = (
+        "SELECT epoch_us(time) - lag(epoch_us(time)) OVER (PARTITION BY patient, stay, signal ORDER BY time) AS step "
+        "FROM (SELECT DISTINCT patient, stay, signal, time FROM given WHERE value IS NOT NULL)"
+    )
+    found = con.execute(
+        f"SELECT step, count(*) AS n FROM ({steps}) WHERE step IS NOT NULL GROUP BY step ORDER BY n DESC, step"
+    ).fetchall()
+    if not found:
+        raise DataError("No series has two times, so that its step is unknown. Give the grid (grid='60min', say).")
+    micro, seen = found[0]
+    total = sum(n for _, n in found)
+    other = sum(n for step, n in found if step % micro)
+    if micro % 1_000_000 or DAY_SECONDS * 1_000_000 % micro or other:
+        usual = f"{micro / 1e6:g} s"
+        fits = micro % 1_000_000 == 0 and DAY_SECONDS * 1_000_000 % micro == 0
+        advice = f"grid='{grid_text(micro // 1_000_000)}'" if fits else "one that divides a day, such as grid='60min'"
+        raise DataError(
+            f"The times have no regular step that divides a day: {seen:,} of {total:,} steps are {usual}, the most "
+            f"frequent one, and {other:,} are no multiple of it. Say which grid to put them on: {advice}."
+        )
+    seconds = micro // 1_000_000
+    return seconds, f"Grid {grid_text(seconds)}: the step of the times, which all lie on it."
+
+
 def out_of_range(signals: Sequence[str], value: str = "value") -> str:
     """SQL condition: the value is beyond the plausible range of its signal. Unknown signals have none."""
     cases = []

@@ -23,8 +23,6 @@ from loracast.files.texts import one_file, plain_path, quoted
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
-    import pyarrow as pa
 
 MEMORY_LIMIT = "1GB"
 # Nothing is fetched, whatever a file's name or content asks for.
@@ -111,7 +109,7 @@ def reading(out: Path, temp: Path | None = None) -> Iterator[None]:
         full = _is_full(str(error))
         if isinstance(error, (*ours, duckdb.InterruptException)) and not full:
             raise
-        raise DataError(_explained(str(error), out, temp)) from error
+        raise DataError(_explained(str(error), out, temp)) from None  # a traceback would quote DuckDB
     except (OverflowError, UnicodeDecodeError) as error:  # a time or a text that Python has no room for
         raise DataError(f"Reading failed: a time or text is out of range. {_NOTHING} {out}.") from error
 
@@ -127,21 +125,6 @@ def parquet(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path} is not a readable Parquet file ({type(error).__name__}): of another kind, cut short or damaged. "
             "Write or download it again."
-        ) from error
-
-
-def arrow_of(frame: pd.DataFrame) -> pa.Table:
-    """A DataFrame as DuckDB reads it; raises DataError, which quotes no value, where a column is of several kinds."""
-    import pyarrow as pa
-
-    names = [str(name) for name in frame.columns]
-    refuse_twins("The frame given", names)
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-        raise DataError(
-            f"The frame given cannot be read ({type(error).__name__}): a column holds values of several kinds, such as "
-            "texts among numbers. Give each column one kind (df.dtypes shows them)."
         ) from error
 
 

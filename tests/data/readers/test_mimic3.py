@@ -32,7 +32,8 @@ def heart_rates(rows):
 
 def read_one(folder, tmp_path, **options):
     out = tmp_path / "vitals.parquet"
-    attrition = readers.read_data("mimic3", folder, out, **{"signals": ("heart_rate",), "grid": "60min", **options})
+    content = {"source": "mimic3", "path": folder, "signals": ("heart_rate",), "grid": "60min", **options}
+    attrition = readers.reader_of(content).read(out)
     return cells(out), attrition.as_json()
 
 
@@ -56,7 +57,7 @@ def test_every_signal_has_items_of_both_vocabularies_and_no_item_has_two_signals
 @pytest.mark.parametrize("cohort", list(COHORTS))
 def test_what_was_planted_comes_out_and_what_was_corrupted_does_not(simulated, tmp_path, cohort):
     out = tmp_path / "vitals.parquet"
-    attrition = readers.read_data("mimic3", simulated, out, signals=VITALS, cohort=cohort, grid="5min").as_json()
+    attrition = readers.read("mimic3", simulated, out, signals=VITALS, cohort=cohort, grid="5min").attrition.as_json()
     truth = pq.read_table(simulated / "truth.parquet").to_pydict()
     read = cells(out)
     stays = set(pq.read_table(out, columns=["stay"])["stay"].to_pylist())
@@ -80,7 +81,7 @@ def test_what_was_planted_comes_out_and_what_was_corrupted_does_not(simulated, t
 
 def test_the_stays_of_a_simulated_cohort_are_those_a_plain_query_selects(simulated, tmp_path):
     out = tmp_path / "vitals.parquet"
-    readers.read_data("mimic3", simulated, out, cohort="explicit", grid="5min", min_age=18, min_hours=12)
+    readers.read("mimic3", simulated, out, cohort="explicit", grid="5min", min_age=18, min_hours=12)
     query = f"""
         SELECT DISTINCT s.icustay_id::VARCHAR FROM '{simulated}/ICUSTAYS.csv.gz' s
         JOIN '{simulated}/PATIENTS.csv.gz' p USING (subject_id) JOIN '{simulated}/ADMISSIONS.csv.gz' a USING (hadm_id)
@@ -94,15 +95,15 @@ def test_the_stays_of_a_simulated_cohort_are_those_a_plain_query_selects(simulat
 
 
 def test_simulated_tables_are_labelled_as_simulated_and_others_are_not(simulated, tables, tmp_path):
-    readers.read_data("mimic3", simulated, tmp_path / "simulated.parquet")
-    readers.read_data("mimic3", tables(CHARTEVENTS=heart_rates([(60, 80), (120, 82)])), tmp_path / "real.parquet")
+    readers.read("mimic3", simulated, tmp_path / "simulated.parquet")
+    readers.read("mimic3", tables(CHARTEVENTS=heart_rates([(60, 80), (120, 82)])), tmp_path / "real.parquet")
     assert open_table(tmp_path / "simulated.parquet").simulated
     assert not open_table(tmp_path / "real.parquet").simulated
 
 
 def test_the_long_table_has_the_documented_columns_order_and_metadata(simulated, tmp_path):
     out = tmp_path / "vitals.parquet"
-    readers.read_data("mimic3", simulated, out, grid="5min")
+    readers.read("mimic3", simulated, out, grid="5min")
     schema = pq.read_schema(out)
     assert [(field.name, field.type) for field in schema] == [(field.name, field.type) for field in LONG_SCHEMA]
     info = json.loads(schema.metadata[b"loracast"])
@@ -245,7 +246,7 @@ def test_csv_gz_and_parquet_in_any_case_give_the_same_bytes(simulated, tmp_path)
     for folder in (simulated, plain, upper, parquet):
         if folder != simulated:
             shutil.copy(simulated / "SIMULATED.json", folder)
-        readers.read_data("mimic3", folder, tmp_path / f"{folder.name}.out.parquet", grid="5min")
+        readers.read("mimic3", folder, tmp_path / f"{folder.name}.out.parquet", grid="5min")
         digests.add(open_table(tmp_path / f"{folder.name}.out.parquet").fingerprint)
     assert len(digests) == 1
 
@@ -254,7 +255,7 @@ def test_the_order_of_the_rows_of_chartevents_does_not_matter(tmp_path):
     rows = [(100, 678, minute(at), "", 97 + (at * 7 % 31) / 10, "") for at in range(0, 600, 3)]
     for name, ordered in (("up", rows), ("down", rows[::-1])):
         folder = write_tables(tmp_path / name, {**ONE_PATIENT, "CHARTEVENTS": ordered})
-        readers.read_data("mimic3", folder, tmp_path / f"{name}.parquet", signals=("temperature",))
+        readers.read("mimic3", folder, tmp_path / f"{name}.parquet", signals=("temperature",))
     assert (tmp_path / "up.parquet").read_bytes() == (tmp_path / "down.parquet").read_bytes()
 
 
@@ -274,7 +275,7 @@ def test_a_value_quoted_only_late_in_the_file_does_not_confuse_the_columns(table
 )
 def test_what_is_not_known_is_refused_with_what_is(tables, tmp_path, signals, options, message):
     with pytest.raises(DataError, match=message):
-        readers.read_data("mimic3", tables(), tmp_path / "out.parquet", signals=signals, **options)
+        readers.read("mimic3", tables(), tmp_path / "out.parquet", signals=signals, **options)
 
 
 def test_a_missing_folder_or_table_is_named_with_where_it_was_looked_for(tables, tmp_path):
@@ -322,7 +323,7 @@ def test_a_truncated_csv_gz_is_refused_without_quoting_patients_and_nothing_is_w
     content = chart.read_bytes()
     chart.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(DataError, match="truncated or damaged") as caught:
-        readers.read_data("mimic3", folder, tmp_path / "out.parquet")
+        readers.read("mimic3", folder, tmp_path / "out.parquet")
     assert "90000" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["tables"]
 
@@ -336,9 +337,9 @@ def test_a_broken_line_is_refused_by_number_without_quoting_it(tables, tmp_path)
 
 def test_a_full_disk_leaves_nothing_under_the_final_name(simulated, tmp_path):
     code = (
-        "import resource, sys; from pathlib import Path; from loracast.data.readers import read_data;"
+        "import resource, sys; from pathlib import Path; from loracast.data.readers import read;"
         "from loracast.errors import DataError; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try: read_data('mimic3', Path(sys.argv[1]), Path(sys.argv[2]), grid='5min')\n"
+        "try: read('mimic3', Path(sys.argv[1]), Path(sys.argv[2]), grid='5min')\n"
         "except DataError as error: print(error); sys.exit(7)"
     )
     done = subprocess.run(
@@ -352,13 +353,13 @@ def test_a_failed_reading_leaves_an_earlier_table_as_it_was(tables, tmp_path):
     out = tmp_path / "out.parquet"
     out.write_text("earlier")
     with pytest.raises(DataError):
-        readers.read_data("mimic3", tables(DIAGNOSES_ICD=[(10, "0389")]), out, overwrite=True)
+        readers.read("mimic3", tables(DIAGNOSES_ICD=[(10, "0389")]), out, overwrite=True)
     assert out.read_text() == "earlier"
 
 
 def test_what_is_being_done_is_told(tables, tmp_path):
     said = []
-    readers.read_data("mimic3", tables(), tmp_path / "out.parquet", signals=("heart_rate",), say=said.append)
+    readers.read("mimic3", tables(), tmp_path / "out.parquet", signals=("heart_rate",), say=said.append)
     assert any("CHARTEVENTS" in line for line in said)
 
 

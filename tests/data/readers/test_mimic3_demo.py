@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from loracast.data.cohort import COHORTS
-from loracast.data.readers import read_data
+from loracast.data.readers import read
 from loracast.data.readers.mimic3 import ITEMS
 from loracast.data.schema import SIGNALS
 from tests.data.conftest import sums_up
@@ -20,7 +20,7 @@ VITALS = ("heart_rate", "map", "sbp", "dbp", "resp_rate", "spo2", "temperature")
 @pytest.mark.parametrize("cohort", list(COHORTS))
 def test_counts_on_the_mimic_demo_are_those_of_an_independent_query(mimic_demo, tmp_path, cohort):
     out = tmp_path / "vitals.parquet"
-    attrition = read_data("mimic3", mimic_demo, out, signals=VITALS, cohort=cohort).as_json()
+    attrition = read("mimic3", mimic_demo, out, signals=VITALS, cohort=cohort).attrition.as_json()
     assert sums_up(attrition)
     raw = Counter()
     final: dict[str, set[tuple[str, datetime]]] = {name: set() for name in VITALS}

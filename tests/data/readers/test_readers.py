@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from loracast.data.attrition import Attrition
-from loracast.data.readers import GROUP, AnyReader, Reader, quiet, read_data, reader_named, reader_of, readers
+from loracast.data.readers import GROUP, AnyReader, Reader, quiet, read, reader_named, reader_of, readers
 from loracast.data.readers.simulate import SimulatedReader
 from loracast.data.readers.table import TableReader, write_table
 from loracast.data.table import Table
@@ -159,7 +160,7 @@ def test_a_strangers_reader_is_listed_and_reads(installed, tmp_path):
     table = spec.data.open(tmp_path)
     assert isinstance(table, Table)
     assert (table.source, table.signals) == ("ward", ("heart_rate",))
-    assert read_data("ward", "beds.csv", tmp_path / "other.parquet").steps[0].patients == 1
+    assert read("ward", "beds.csv", tmp_path / "other.parquet").attrition.steps[0].patients == 1
     assert spec.data.as_json() == {"source": "ward", "beds": [3, 4]}
 
 
@@ -195,15 +196,15 @@ def test_entry_points_are_those_of_installed_packages(tmp_path, monkeypatch):
 
 def test_a_setting_that_is_no_source_s_path_is_refused():
     with pytest.raises(ConfigError, match=r"path: Extra inputs are not permitted\. Keys: source, signals"):
-        read_data("simulate", "somewhere", "out.parquet")
+        read("simulate", "somewhere", "out.parquet")
     assert SimulatedReader() == SimulatedReader(source="simulate")
 
 
 def test_listing_readers_loads_nothing_that_reads_and_reading_loads_no_torch(tmp_path):
     code = (
-        "import sys; from loracast.data.readers import read_data, readers; readers()\n"
+        "import sys; from loracast.data.readers import read, readers; readers()\n"
         "print(sorted({'duckdb', 'pyarrow', 'pandas', 'torch'} & set(sys.modules)))\n"
-        "read_data('simulate', None, sys.argv[1], patients=10, cohort='all'); print('torch' in sys.modules)"
+        "read('simulate', None, sys.argv[1], patients=10, cohort='all'); print('torch' in sys.modules)"
     )
     found = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "out.parquet"], capture_output=True, text=True, check=False
@@ -224,7 +225,7 @@ def test_the_readers_of_the_documentation_read_and_are_offered(installed, tmp_pa
         (tmp_path / f"bed-{bed}.csv").write_text(f"time,pulse\n{rows}2150-01-01 00:05:00,{400 if bed == 1 else ''}\n")
     content = {"source": "ward", "path": tmp_path}
     attrition = reader_of(content).read(tmp_path / "ward.parquet")
-    assert large(**content).read(tmp_path / "large.parquet") == attrition
+    assert large(**content).read(tmp_path / "large.parquet") == replace(attrition, reading=None)
     assert (tmp_path / "large.parquet").read_bytes() == (tmp_path / "ward.parquet").read_bytes()
     assert [step.rows for step in attrition.steps] == [8, 7, 6, 6, 6, 6]
     assert kind.model_fields["grid"].description == "Step of the regular grid."

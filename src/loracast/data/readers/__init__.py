@@ -7,8 +7,10 @@ Importing this, and the readers' files, loads neither DuckDB nor Arrow.
 from __future__ import annotations
 
 import inspect
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
@@ -17,6 +19,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from loracast.data.table import Table, with_signals
 from loracast.errors import ConfigError
+from loracast.files.private import PrivateFolder
 from loracast.spec import Frozen, brought, parse
 from loracast.types import Say
 
@@ -27,6 +30,9 @@ GROUP = "loracast.readers"
 """The group of entry points by which a package brings readers of its own."""
 TABLE = "vitals.parquet"
 """What the long table that a reader has read is called in an experiment's folder."""
+
+
+logger = logging.getLogger(__name__)
 
 
 def quiet(_: str) -> None:
@@ -138,28 +144,50 @@ def reader_of(content: Mapping[str, Any]) -> Reader:
     return parse(kind, dict(content), f"Source {content['source']!r}")
 
 
-def read_data(
+def read(
     source: str,
-    path: Path | str | None,
-    out: Path | str,
+    path: Path | str | None = None,
+    out: Path | str | None = None,
     *,
     overwrite: bool = False,
     temp: Path | None = None,
-    say: Say = quiet,
+    say: Say | None = None,
     **settings: Any,
-) -> Attrition:
-    """Read the source at `path` (None for one that has no path) into a long table at `out`; return what was dropped.
+) -> Table:
+    """Read the source at `path` (None for one that has no path) into a long table at `out`; returns it, checked.
 
     `settings` are those of the reader: `loracast data SOURCE --help` lists them; `overwrite` and `temp`: see
-    `Reader.read`. Raises ConfigError for an unknown
-    source or setting, DataError where the source cannot be used.
+    `Reader.read`. Without `out` the table lies in a temporary folder of this user and goes away with the object or the
+    process (a finished long table stays where it is). What was dropped is in its `attrition`. `say` is told what is
+    being done and what to notice; without it what to notice is a warning of `logging`. Raises ConfigError for an
+    unknown source or setting, DataError where the source cannot be used.
+
+    >>> read("simulate", patients=10, cohort="all", signals=["map"]).signals
+    ('map',)
     """
     where = {} if path is None else {"path": path}
     reader = reader_of({"source": source, **where, **settings})
     asked: dict[str, Any] = {name: given for name, given in (("overwrite", overwrite), ("temp", temp)) if given}
     if asked.keys() - inspect.signature(reader.read).parameters:
         raise ConfigError(f"The reader of {source!r} takes no {' and no '.join(asked)}: it is of an older loracast.")
-    return reader.read(out, say, **asked)
+    if out is None and asked:
+        raise ConfigError(f"{' and '.join(asked)} given without out. Say where the table is to be written.")
+    if out is None:
+        private = PrivateFolder(source)
+        table = reader.open(private.path, say or quiet)
+        if not table.path.is_relative_to(private.path):
+            return table
+        table = replace(table, _private=private)
+    else:
+        attrition = reader.read(out, say or quiet, **asked)
+        table = Table.open(out)
+        if say is not None:
+            for note in attrition.notes:
+                say(f"Note: {note.text}")
+    if say is None and table.attrition is not None:
+        for note in table.attrition.notes:
+            logger.warning("Note: %s", note.text)
+    return table
 
 
 def _validated(given: Any) -> Reader:

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from loracast.data.attrition import Attrition
-from loracast.data.given import Columns, convert, listed, load, refuse_columns
-from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, out_of_range
+from loracast.data.attrition import Attrition, Note
+from loracast.data.frames import Given, table_of_array
+from loracast.data.given import Columns, convert, listed, load, refuse_kinds
+from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, grid_text, out_of_range, regular_step
 from loracast.data.readers import Reader, quiet
+from loracast.data.roles import Reading, assigned
 from loracast.data.schema import TableInfo
 from loracast.data.suspicions import clock_went_back
 from loracast.data.table import Table, with_signals
 from loracast.data.times import Clock
-from loracast.data.workspace import arrow_of, columns_of, one, source_of, workspace
+from loracast.data.workspace import columns_of, one, source_of, workspace
 from loracast.errors import ConfigError, DataError
+from loracast.files.private import PrivateFolder
 from loracast.files.texts import quoted
+from loracast.spec import parse
 from loracast.types import Say
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
+    import numpy as np
 
 
-class TableReader(Reader):
-    """A long table that `loracast data …` wrote, used where it lies; or, with a `grid`, measurements to put on it."""
+class TableReader(Reading, Reader):
+    """A long table that `loracast data …` wrote, used where it lies; or, with a `grid`, measurements to put on it.
+
+    >>> TableReader(path="cgm.csv.gz", grid="15min", value="cgm_mgdl", signal="glucose").source
+    'table'
+    """
 
     summary: ClassVar[str] = "Put your own long table on a regular grid."
     example: ClassVar[str] = (
@@ -38,41 +48,12 @@ class TableReader(Reader):
     source: Literal["table"] = "table"
     path: Path
     """Your own long table: .csv, .csv.gz or .parquet."""
-    grid: str | None = None
-    """Step of the regular grid, e.g. 15min."""
-    patient: str = "patient"
-    """Column of the patient."""
-    time: str = "time"
-    """Column of the time."""
-    value: str = "value"
-    """Column of the value."""
-    stay: str | None = None
-    """Column of the stay or recording, if any."""
-    signal: str = "signal"
-    """Column of the signal, or the name of the one signal."""
-    unit: str | dict[str, str] | None = None
-    """Unit of the values, or of a signal: 'mmol/L', lactate=mmol/L. Needed for a signal of your own; a known signal in
-    another unit is converted."""
-    unit_column: str | None = None
-    """Column of the unit of each row; values are converted to the unit that is kept."""
-    zone: str | None = None
-    """Whose clock it is where times bear a zone or an offset: an IANA name, e.g. Europe/Berlin."""
-    time_format: str | None = None
-    """How times are written, where not as 2021-07-30 16:43: '%d.%m.%Y %H:%M', '%m/%d/%Y %I:%M %p'."""
-    missing: tuple[str, ...] = ()
-    """texts that stand for no value, besides NA, NULL, \\N and nothing."""
     delimiter: str = ","
     """What stands between the columns of a CSV file; \\t for a tab."""
-    decimal: str = "."
-    """The decimal point of the values: . or a comma."""
     encoding: str = "utf-8"
     """Encoding of a CSV file: utf-8 or latin-1."""
     skip_rows: int = Field(default=0, ge=0)
     """Lines of a CSV file before the names of its columns."""
-    licence: str = "not stated"
-    """Licence of the data; adapters carry it."""
-    signals: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """those to keep of several signals; all if not given."""
 
     @model_validator(mode="after")
     def _nothing_idle(self) -> TableReader:
@@ -99,32 +80,13 @@ class TableReader(Reader):
                 f"{self.path} is to be read without a grid. Give one, e.g. 15min; a finished long table is "
                 "used where it lies."
             )
-        return write_table(
-            self.path,
-            out,
-            grid=self.grid,
-            patient=self.patient,
-            time=self.time,
-            value=self.value,
-            signal=self.signal,
-            stay=self.stay,
-            unit=self.unit,
-            unit_column=self.unit_column,
-            zone=self.zone,
-            time_format=self.time_format,
-            missing=self.missing,
-            decimal=self.decimal,
-            csv_form={
-                "delimiter": self.delimiter.replace("\\t", "\t"),
-                "encoding": self.encoding,
-                "skip_rows": self.skip_rows,
-            },
-            licence=self.licence,
-            signals=self.signals,
-            say=say,
-            overwrite=overwrite,
-            temp=temp,
-        )
+        settings = {name: getattr(self, name) for name in Reading.model_fields}
+        form = {
+            "delimiter": self.delimiter.replace("\\t", "\t"),
+            "encoding": self.encoding,
+            "skip_rows": self.skip_rows,
+        }
+        return write_table(self.path, out, csv_form=form, say=say, overwrite=overwrite, temp=temp, **settings)
 
     def open(self, folder: Path, say: Say = quiet) -> Table:
         """The checked table: a finished one where it lies, else as it is put on the grid in `folder`."""
@@ -134,96 +96,131 @@ class TableReader(Reader):
 
 
 def write_table(
-    frame: pd.DataFrame | str | Path,
+    frame: Any,
     out: Path | str,
     *,
-    grid: str,
-    patient: str,
-    time: str,
-    value: str,
-    signal: str,
-    stay: str | None = None,
-    unit: str | Mapping[str, str] | None = None,
-    unit_column: str | None = None,
-    zone: str | None = None,
-    time_format: str | None = None,
-    missing: Sequence[str] = (),
-    decimal: str = ".",
     csv_form: Mapping[str, Any] | None = None,
+    start: datetime | str | None = None,
     source: str = "table",
-    licence: str = "not stated",
-    signals: Sequence[str] | None = None,
     say: Say = quiet,
     overwrite: bool = False,
     temp: Path | None = None,
+    **settings: Any,
 ) -> Attrition:
-    """Put measurements of any step and order on the regular `grid` and write them as a long table at `out`.
+    """Put measurements of any step and order on a regular grid and write them as a long table at `out`.
 
-    `patient`, `time`, `value` and `stay` name columns of `frame` (a DataFrame, or a .csv, .csv.gz or .parquet file);
-    `signal` names a column too, or, where there is none of that name or it is the value column itself, the one
-    signal that is measured; of several, `signals` are kept, or all. Without `stay` a patient is one stay; the same name
-    with two patients is two stays. `overwrite` and `temp`: see `Reader.read`.
+    `frame` is a frame of pandas, polars, Arrow or another library that narwhals knows, an array of shape (step,) or
+    (series, step) whose first step is at `start`, or the path of a .csv, .csv.gz or .parquet file. The `settings` are
+    those of `Reading`: which column holds what, and how it is written. Without a `grid` it is the step of the times,
+    where they are regular. Of several signals `signals` are kept, or all. Without a column of the stay a patient is one
+    stay; the same name with two patients is two stays. `source` is what the table says that it is from; `overwrite` and
+    `temp`: see `Reader.read`.
 
     `unit` is one unit or a unit a signal, needed for signals loracast does not know; values of a known signal in
     another unit are converted where it is known how, row by row with a `unit_column`. `zone` (an IANA name) is the
-    clock that times with a zone or an offset are put on; `time_format` is how times that are text are written, as
-    strptime has it; `missing` are texts that stand for no value, `decimal` is the decimal point, and `csv_form` how a
-    CSV file is written (delimiter, encoding, skip_rows).
+    clock that times with a zone or an offset are put on; `csv_form` is how a CSV file is written (delimiter, encoding,
+    skip_rows).
 
     Rows without a value, values outside the plausible range of a known signal and measurements at the same time are
     counted in the attrition, and what looks wrong is in its notes. Raises DataError for missing columns, patients,
     signals or units, times that do not parse, bear a time zone without `zone` or lie before 1800, values that are text
-    or infinite, or lie for most patients where another unit would put them; ConfigError for a zone or format that does
-    not exist.
+    or infinite, or lie for most patients where another unit would put them; ConfigError for an unknown setting, and a
+    zone or format that does not exist.
+
+    >>> frame = {"patient": "p1", "time": pd.date_range("2150-03-01", periods=3, freq="h"), "heart_rate": [80, 82, 81]}
+    >>> attrition = write_table(pd.DataFrame(frame), folder / "own.parquet", grid="60min")
+    >>> attrition.steps[-1].rows
+    3
     """
+    reading = parse(Reading, settings, "The table")
     out = Path(out)
-    seconds = grid_seconds(grid)
+    seconds = None if reading.grid is None else grid_seconds(reading.grid)
     sources = (Path(frame),) if isinstance(frame, str | Path) else ()
     with workspace(out, *sources, overwrite=overwrite, temp=temp) as con:
-        clock = Clock(zone, time_format)
-        clock.check(con)
-        origin, found = _origin(con, frame, csv_form or {})
-        by_column = signal if signal in found and signal != value else None
-        columns = Columns(patient, time, value, by_column, signal, stay, unit_column, tuple(missing), decimal, clock)
-        refuse_columns(columns, found)
-        load(con, origin, columns, found)
-        names = _names(con, None if by_column else signal, signals)
-        attrition = Attrition()
-        back = None if zone else clock_went_back(con)
-        stated = _stated(names, unit)
+        Clock(reading.zone, reading.time_format).check(con)
+        given = _source(con, frame, reading, csv_form or {}, start)
+        columns, found = given.columns, columns_of(con, given.origin)
+        refuse_kinds(columns, found)
+        load(con, given.origin, columns, found)
+        names = _names(con, columns, reading.signals)
+        seconds, inferred = (seconds, None) if seconds is not None else regular_step(con)
+        attrition = Attrition(reading={**given.again, "grid": reading.grid or grid_text(seconds)})
+        back = None if reading.zone else clock_went_back(con)
+        stated = _stated(names, reading.unit)
         units, attrition.notes = convert(con, names, columns, stated)
         attrition.notes += [back] if back else []
-        info = TableInfo(source, False, seconds, units, licence, zone=zone)
-        reasons = _fates(con, names, attrition, zone, chosen=signals is not None)
+        attrition.notes[:0] = [Note(text) for text in (given.told, inferred) if text]
+        info = TableInfo(source, False, seconds, units, reading.licence, zone=reading.zone)
+        reasons = _fates(con, names, attrition, reading.zone, chosen=reading.signals is not None)
         grid_and_write(con, out, info, attrition, reasons, say, stated=stated, overwrite=overwrite)
     return attrition
 
 
-def _names(con: duckdb.DuckDBPyConnection, constant: str | None, wanted: Sequence[str] | None) -> list[str]:
+def table_from(frame: Any, out: Path | str | None, *, say: Say, **settings: Any) -> Table:
+    """The table of a frame or an array, as `Table.from_frame` takes it; in a folder that goes away without `out`."""
+    private = PrivateFolder("frame") if out is None else None
+    place = private.path / "frame.parquet" if private else Path(str(out))
+    for note in write_table(frame, place, say=quiet, **settings).notes:
+        say(f"Note: {note.text}")
+    return replace(Table.open(place), _private=private)
+
+
+def _names(con: duckdb.DuckDBPyConnection, columns: Columns, wanted: Sequence[str] | None) -> list[str]:
     """The signals to keep; raises DataError where one that is asked for is not in the table given."""
     distinct = con.execute("SELECT DISTINCT signal FROM given ORDER BY signal").fetchall()
-    there = [constant] if constant else [row[0] for row in distinct]
+    there = sorted(columns.constants) or [row[0] for row in distinct]
     missing = [name for name in wanted or () if name not in there]
     if missing:
         raise DataError(f"The table given has no signal {', '.join(missing)}. It has: {listed(there)}.")
     return there if wanted is None else list(wanted)
 
 
-def _origin(
-    con: duckdb.DuckDBPyConnection, frame: pd.DataFrame | str | Path, csv_form: Mapping[str, Any]
-) -> tuple[str, dict[str, str]]:
-    """A SQL source of the rows given, and its columns with their SQL types."""
-    import pandas as pd
+@dataclass(frozen=True)
+class _Source:
+    """A SQL source of the rows given: its columns, what to say of them, and the settings that find them again."""
 
-    if isinstance(frame, pd.DataFrame):
-        con.register("frame", arrow_of(frame))
-        origin = "frame"
-    else:
+    origin: str
+    columns: Columns
+    told: str | None
+    again: dict[str, Any]
+
+
+def _source(
+    con: duckdb.DuckDBPyConnection, frame: Any, reading: Reading, csv_form: Mapping[str, Any], start: Any
+) -> _Source:
+    import numpy as np
+
+    if isinstance(frame, np.ndarray):
+        return _array(con, frame, reading, start)
+    if start is not None:
+        raise ConfigError(f"start={start!r} is for an array; a frame has times of its own. Leave it.")
+    if isinstance(frame, str | Path):
         path = Path(frame)
         if not path.is_file():
             raise DataError(f"No file {path}. Give a .csv, .csv.gz or .parquet file.")
         origin = source_of(path, **csv_form)
-    return origin, columns_of(con, origin)
+        columns, told = assigned(reading, list(columns_of(con, origin)))
+    else:
+        origin, given = "frame", Given(frame)
+        columns, told = assigned(reading, given.names)
+        con.register(origin, given.arrow([name for _, name in columns.named()]))
+    return _Source(origin, columns, told, reading.resolved(columns))
+
+
+def _array(con: duckdb.DuckDBPyConnection, array: np.ndarray, reading: Reading, start: Any) -> _Source:
+    """An array; raises ConfigError without its signal and grid, and for settings that it has no use for."""
+    asked = reading.model_dump(mode="json", exclude_defaults=True, exclude={"licence"})
+    idle = sorted(asked.keys() - {"grid", "signal", "unit"})
+    if reading.grid is None or reading.signal is None or idle:
+        unused = f", so that {', '.join(idle)} would change nothing" if idle else ""
+        raise ConfigError(
+            f"An array given, which has no columns{unused}. Give the signal of its values and the grid of its steps: "
+            "signal='heart_rate', grid='60min', and of a signal of your own the unit. More can be told of a frame."
+        )
+    table, told = table_of_array(array, grid_seconds(reading.grid), start)
+    con.register("frame", table)
+    columns = Columns("patient", "time", ("value",), None, (reading.signal,))
+    return _Source("frame", columns, told, asked if start is None else {**asked, "start": str(start)})
 
 
 def _stated(names: list[str], unit: str | Mapping[str, str] | None) -> dict[str, str]:
