@@ -26,7 +26,11 @@ Spec = TypeVar("Spec", bound=Frozen)
 
 
 class WindowSpec(Frozen):
-    """How windows are cut, in steps of the grid; what is left out follows from the grid (`resolved`)."""
+    """How windows are cut, in steps of the grid; what is left out follows from the grid (`resolved`).
+
+    >>> WindowSpec(context=48, horizon=12).horizon
+    12
+    """
 
     context: int | None = Field(default=None, ge=4)
     """Steps that the forecaster sees."""
@@ -49,6 +53,10 @@ class WindowSpec(Frozen):
         Up to ten minutes a step: 6 h and 3 h (72 and 36 steps at 5 minutes, as in arXiv 2311.04770). Up to an hour:
         24 h and 6 h. Coarser: 24 and 6 steps. The season is a day where the context holds one, else an hour, else a
         single step (then the seasonal naive is the last value).
+
+        >>> hourly = WindowSpec().resolved(step_seconds=3600)
+        >>> hourly.context, hourly.horizon, hourly.stride, hourly.season
+        (24, 6, 6, 24)
         """
         seconds = (6 * 3600, 3 * 3600) if step_seconds <= 600 else (24 * 3600, 6 * 3600)
         context, horizon = (s // step_seconds for s in seconds) if step_seconds <= 3600 else (24, 6)
@@ -64,7 +72,11 @@ class WindowSpec(Frozen):
 
 
 class SplitSpec(Frozen):
-    """Who is on which side: patients, seeded; by shares, or fold `fold` of `folds`."""
+    """Who is on which side: patients, seeded; by shares, or fold `fold` of `folds`.
+
+    >>> SplitSpec(seed=1, shares=(0.6, 0.2, 0.2)).shares
+    (0.6, 0.2, 0.2)
+    """
 
     seed: Seed = 0
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -83,7 +95,11 @@ class SplitSpec(Frozen):
 
 
 class TrainSpec(Frozen):
-    """The training loop; the learning rate left out is the method's own default."""
+    """The training loop; the learning rate left out is the method's own default.
+
+    >>> TrainSpec(steps=200, learning_rate=0.001).batch_size
+    32
+    """
 
     steps: int = Field(default=500, ge=1)
     """Most optimizer steps; early stopping may end sooner."""
@@ -106,7 +122,11 @@ class TrainSpec(Frozen):
 
 
 class ForecastSpec(Frozen):
-    """How arms forecast."""
+    """How arms forecast.
+
+    >>> ForecastSpec(samples=20).batch_size
+    64
+    """
 
     samples: int = Field(default=100, ge=2)
     """Sample paths a window, of models that draw them; some at a time, so that more need no more memory."""

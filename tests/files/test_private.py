@@ -29,6 +29,7 @@ def test_another_one_sweeps_what_is_held_by_nobody_and_nothing_else(tmp_path, mo
 def test_a_forked_copy_removes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     private = PrivateFolder("rows")
-    monkeypatch.setattr("os.getpid", lambda own=os.getpid(): own + 1)
+    child = os.getpid() + 1
+    monkeypatch.setattr("os.getpid", lambda: child)
     private.close()
     assert private.path.is_dir()

@@ -73,6 +73,10 @@ def simulate(
     `corrupted.parquet` (ROW_ID and reason of each row that is not clean) and `SIMULATED.json`. The same arguments
     give the same tables. Raises ConfigError for impossible numbers, and where `out` holds something and `overwrite` is
     not given.
+
+    >>> tables = simulate(folder / "simulated", patients=10, hours=(14, 16))
+    >>> (tables / "CHARTEVENTS.csv.gz").is_file()
+    True
     """
     out = Path(out)
     if patients < 10 or seed < 0 or step_minutes < 1 or 60 % step_minutes or not 1 <= hours[0] <= hours[1]:

@@ -154,8 +154,8 @@ class Table:
     def describe(self) -> pd.DataFrame:
         """A row a signal: patients, stays, cells, `observed` (share of the cells), median (in the unit), unit.
 
-        >>> table.describe().loc["map", ["patients", "unit"]].tolist()
-        [14, 'mmHg']
+        >>> table.describe()["unit"].to_dict()
+        {'heart_rate': '1/min', 'map': 'mmHg'}
         """
         from loracast.data.described import described
 

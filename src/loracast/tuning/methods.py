@@ -19,15 +19,14 @@ from loracast.spec import brought
 from loracast.tuning.method import Method, PeftMethod, sides_of
 from loracast.tuning.other import PREFIX, other_peft
 from loracast.tuning.plain import AsIs, BitFit, Full, Head, Scratch, ZeroShot, own_numbers
+from loracast.tuning.ranked import AdaLoRA, DoRA, LoRA, PiSSA, RsLoRA
 from loracast.tuning.sites import modules_at
 
 if TYPE_CHECKING:
     import peft
-    from peft import PeftModel
 
     from loracast.models.base import Backbone
     from loracast.models.outline import Outline
-    from loracast.tuning.schedule import Schedule
     from loracast.tuning.sites import Tunable
 
 __all__ = [
@@ -36,132 +35,12 @@ __all__ = [
 ]
 
 
-class Ranked(PeftMethod):
-    """LoRA and what is like it: an update of each matrix of a low rank, scaled by alpha.
-
-    Rank 2, alpha 16, query, key, value and output of every attention: the recipe of arXiv 2405.10216.
-    """
-
-    size = "rank"
-    learning_rate = 1e-3
-
-    rank: int = Field(default=2, ge=1)
-    """Rank of the update."""
-    alpha: float = Field(default=16, gt=0)
-    """The update is scaled by alpha / rank (rsLoRA: alpha / √rank)."""
-
-    @property
-    def first_rank(self) -> int:
-        """The rank that training starts with."""
-        return self.rank
-
-    def check(self, model: Tunable, modules: Mapping[str, Any]) -> None:
-        """Raise ConfigError for a rank above that of a tuned matrix."""
-        least = min((min(sides) for sides in sides_of(modules)), default=self.first_rank)
-        if self.first_rank > least:
-            raise ConfigError(
-                f"Rank {self.first_rank} given; the tuned matrices of {model.card.name} have rank {least} at most, and "
-                "2 to 16 is usual. Lower rank, or train every weight with the method full."
-            )
-
-    def per_matrix(self, into: int, out: int) -> int:
-        """Two factors."""
-        return self.first_rank * (into + out)
-
-    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
-        """LoRA's."""
-        import peft
-
-        return peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=pattern, **self.variant(model))
-
-    def variant(self, model: Backbone) -> dict[str, Any]:
-        """What tells a relative of LoRA from it."""
-        del model
-        return {}
-
-
-class LoRA(Ranked):
-    """Low-rank adaptation (Hu et al., ICLR 2022)."""
-
-    name = "lora"
-    summary = "a low-rank update of each matrix"
-
-
-class RsLoRA(Ranked):
-    """Rank-stabilised LoRA (Kalajdzievski, arXiv 2312.03732)."""
-
-    name = "rslora"
-    summary = "LoRA scaled by alpha / √rank"
-
-    def variant(self, model: Backbone) -> dict[str, Any]:
-        """Scaled by the root of the rank."""
-        return {"use_rslora": True}
-
-
-class DoRA(Ranked):
-    """Weight-decomposed LoRA (Liu et al., ICML 2024)."""
-
-    name = "dora"
-    summary = "LoRA with a trained length of each row"
-
-    def variant(self, model: Backbone) -> dict[str, Any]:
-        """With magnitudes of its own."""
-        return {"use_dora": True}
-
-    def per_matrix(self, into: int, out: int) -> int:
-        """Two factors, and a length of each row."""
-        return super().per_matrix(into, out) + out
-
-
-class PiSSA(Ranked):
-    """LoRA from the principal singular vectors (Meng et al., NeurIPS 2024)."""
-
-    name = "pissa"
-    summary = "LoRA that starts from the largest singular vectors"
-
-    def variant(self, model: Backbone) -> dict[str, Any]:
-        """Its start is a singular value decomposition; a skeleton, made for counting, has no weights to decompose."""
-        counted = next(model.net.parameters()).is_meta
-        return {"init_lora_weights": True if counted else "pissa"}
-
-
-class AdaLoRA(Ranked):
-    """LoRA whose ranks move to where they gain most (Zhang et al., ICLR 2023)."""
-
-    name = "adalora"
-    summary = "LoRA that moves its ranks to where they gain most"
-    learning_rate = 1e-2
-
-    @property
-    def first_rank(self) -> int:
-        """Half as many again as it ends with, as in the paper."""
-        return math.ceil(1.5 * self.rank)
-
-    def per_matrix(self, into: int, out: int) -> int:
-        """Two factors, and as many singular values as the rank."""
-        return self.first_rank * (into + out + 1)
-
-    def config(self, model: Backbone, pattern: str) -> peft.PeftConfig:
-        """AdaLoRA's; its schedule is spread over the steps later."""
-        import peft
-
-        return peft.AdaLoraConfig(
-            init_r=self.first_rank,
-            target_r=self.rank,
-            lora_alpha=self.alpha,
-            total_step=100,
-            target_modules=pattern,
-        )
-
-    def schedule(self, wrapper: PeftModel | None) -> Schedule | None:
-        """When ranks are taken away."""
-        from loracast.tuning.schedule import AdaLoraSchedule
-
-        return None if wrapper is None else AdaLoraSchedule(wrapper)
-
-
 class VeRA(PeftMethod):
-    """Vector-based random matrix adaptation (Kopiczko et al., ICLR 2024)."""
+    """Vector-based random matrix adaptation (Kopiczko et al., ICLR 2024).
+
+    >>> VeRA(rank=32).short
+    'vera r=32'
+    """
 
     name = "vera"
     summary = "two trained vectors a matrix between frozen random factors"
@@ -184,7 +63,11 @@ class VeRA(PeftMethod):
 
 
 class FourierFT(PeftMethod):
-    """Sparse Fourier coefficients of the update (Gao et al., ICML 2024); 100 as in arXiv 2409.11302."""
+    """Sparse Fourier coefficients of the update (Gao et al., ICML 2024); 100 as in arXiv 2409.11302.
+
+    >>> FourierFT(frequencies=50).short
+    'fourierft n=50'
+    """
 
     name = "fourierft"
     summary = "a few trained Fourier coefficients a matrix"
@@ -216,7 +99,11 @@ class FourierFT(PeftMethod):
 
 
 class IA3(PeftMethod):
-    """Infused adapter by inhibiting and amplifying inner activations (Liu et al., NeurIPS 2022)."""
+    """Infused adapter by inhibiting and amplifying inner activations (Liu et al., NeurIPS 2022).
+
+    >>> IA3().sites
+    'ia3'
+    """
 
     name = "ia3"
     summary = "a trained scale of keys, values and feed-forward"
@@ -240,7 +127,11 @@ class IA3(PeftMethod):
 
 
 class LayerNorm(PeftMethod):
-    """The scales of the norm layers (Zhao et al., ICLR 2024)."""
+    """The scales of the norm layers (Zhao et al., ICLR 2024).
+
+    >>> LayerNorm().sites
+    'norm'
+    """
 
     name = "layernorm"
     summary = "the scales of the norm layers"
@@ -261,7 +152,11 @@ class LayerNorm(PeftMethod):
 
 
 class OFT(PeftMethod):
-    """Orthogonal fine-tuning in blocks (Qiu et al., NeurIPS 2023)."""
+    """Orthogonal fine-tuning in blocks (Qiu et al., NeurIPS 2023).
+
+    >>> OFT(block_size=8).short
+    'oft b=8'
+    """
 
     name = "oft"
     summary = "an orthogonal rotation of each matrix, in blocks"

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class AsIs(Method):
-    """A model that has nothing to train: a naive forecast, or one that is fitted to each context alone."""
+    """A model that has nothing to train: a naive forecast, or one that is fitted to each context alone.
+
+    >>> AsIs().trains
+    False
+    """
 
     name = "as-is"
     summary = "nothing: the model has nothing to train"
@@ -36,6 +40,9 @@ class Scratch(Method):
     """A network that is trained from random numbers, by the words and defaults of its own kind.
 
     Batches of 128 windows, up to 1,000 steps, Adam at 1e-3, halved three times: neuralforecast's own schedule.
+
+    >>> Scratch().training(TrainSpec(steps=5)).steps
+    1000
     """
 
     name = "scratch"
@@ -58,7 +65,11 @@ class Scratch(Method):
 
 
 class ZeroShot(Method):
-    """The pretrained weights as they are."""
+    """The pretrained weights as they are.
+
+    >>> ZeroShot().short
+    'zero-shot'
+    """
 
     name = "zero-shot"
     summary = "nothing: the pretrained weights as they are"
@@ -75,7 +86,11 @@ class ZeroShot(Method):
 
 
 class Full(Method):
-    """Full fine-tuning."""
+    """Full fine-tuning.
+
+    >>> Full().learning_rate
+    0.0003
+    """
 
     name = "full"
     summary = "every weight"
@@ -91,7 +106,11 @@ class Full(Method):
 
 
 class Head(Method):
-    """The output layer alone, a linear probe."""
+    """The output layer alone, a linear probe.
+
+    >>> Head().short
+    'head'
+    """
 
     name = "head"
     summary = "the output layer alone (linear probe)"
@@ -112,7 +131,11 @@ class Head(Method):
 
 
 class BitFit(Method):
-    """The bias terms (Ben Zaken et al., ACL 2022)."""
+    """The bias terms (Ben Zaken et al., ACL 2022).
+
+    >>> BitFit().short
+    'bitfit'
+    """
 
     name = "bitfit"
     summary = "the bias terms"
