@@ -1,12 +1,15 @@
 """Frames of every kind, and arrays: the same table whatever library holds them, or a refusal that names nobody."""
 
+import dataclasses
 import gc
 import logging
 import os
+import re
 import subprocess
 import sys
 import traceback
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -17,6 +20,7 @@ import pytest
 
 from loracast.data.attrition import attrition_path
 from loracast.data.readers import read, reader_of
+from loracast.data.roles import CALLED
 from loracast.data.table import Table
 from loracast.errors import ConfigError, DataError, LoracastError
 from tests.conftest import PATIENT, STAY
@@ -25,6 +29,7 @@ HOURS = [datetime(2150, 3, 1, hour, 30) for hour in range(6)]
 LONG = {"patient": ["p1"] * 6, "time": HOURS, "value": [80.25, 82, None, 81, 80, 79.1], "signal": ["heart_rate"] * 6}
 WIDE = {"patient": ["p1"] * 6, "time": HOURS, "heart_rate": [80.25, 82, None, 81, 80, 79.1], "MAP": [70.0] * 6}
 SECRET = "Zq7x"
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 
 
 def silent(_: str) -> None:
@@ -367,6 +372,19 @@ def test_a_table_shows_itself_in_a_few_words_and_names_nobody(vitals):
     assert "<script>" not in shown
     assert SECRET not in shown + repr(named)
     assert "1 row not with a value" in shown
+
+
+def test_the_lines_of_the_documentation_read_what_they_say():
+    text = PAGE.read_text(encoding="utf-8")
+    (code,) = re.findall(r"<!-- frames -->\n```python\n(.*?)```", text, re.DOTALL)
+    nixtla = pd.DataFrame({"unique_id": 7, "ds": HOURS, "y": LONG["value"]})
+    wide = pd.DataFrame({**WIDE, "HR": 80, "lac": 2.0}).rename(columns={"MAP": "map"})
+    found = {"long": frame_of(), "wide": wide, "nixtla": nixtla, "array": np.full((2, 4), 80.0), "later": nixtla}
+    exec(code, found)
+    assert found["again"] == dataclasses.replace(found["table"], path=found["again"].path)
+    for role, names in CALLED.items():
+        (line,) = re.findall(rf"^\| {role} \| (`.*)$", text, re.MULTILINE)
+        assert re.findall(r"`(\w+)`", line)[: len(names)] == list(names)
 
 
 def test_a_description_has_a_row_a_signal(vitals):

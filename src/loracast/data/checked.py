@@ -18,7 +18,7 @@ from loracast.errors import DataError
 from loracast.files import file_digest, read_json, regular
 from loracast.spec import Frozen
 
-REWRITE = "Put it on a regular grid with loracast.write_table or `loracast data table`."
+REWRITE = "Put it on a regular grid with loracast.Table.from_frame or `loracast data table`."
 
 LONG_SCHEMA: pa.Schema = pa.schema(
     [
