@@ -20,14 +20,11 @@ from loracast.report.render import Cell, Column, Table, csv, html, latex, markdo
 from loracast.report.score_tables import step_tables
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
 from loracast.report.tables import compact_table, plain_table
+from loracast.report.lists import catalogue_table, methods_table, params_table, status_table
 from loracast.report.terminal import (
     bench_table,
-    catalogue_table,
-    methods_table,
-    params_table,
     result_table,
     side_by_side,
-    status_table,
     threshold_table,
 )
 from loracast.study.ranks.result import Correlation, Measured, Relation, RelationRow

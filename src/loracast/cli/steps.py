@@ -63,7 +63,7 @@ def backbones(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        from loracast.report.terminal import catalogue_table
+        from loracast.report.lists import catalogue_table
 
         show(catalogue_table(rows))
 
@@ -85,7 +85,7 @@ def methods(
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        from loracast.report.terminal import methods_table
+        from loracast.report.lists import methods_table
 
         show(methods_table(rows))
 
@@ -115,7 +115,7 @@ def params(
     if as_json:
         print(json.dumps(row))
     else:
-        from loracast.report.terminal import params_table
+        from loracast.report.lists import params_table
 
         show(params_table(row))
 
@@ -154,7 +154,6 @@ def adapt(
 
     Example: torchrun --nproc-per-node 2 -m loracast adapt vitals.parquet --out adapter
     """
-    from loracast.report.words import adapted_told
     from loracast.study.steps.adapting import adapt_table
 
     card = adapt_table(
@@ -170,6 +169,8 @@ def adapt(
         track=track or (),
         say=say,
     )
+    from loracast.report.words import adapted_told
+
     for line in adapted_told(card):
         show(line)
     show(f"Adapter: {out}")
@@ -255,7 +256,6 @@ def evaluate(
 
     Example: loracast evaluate vitals.parquet --backbone chronos-t5-nano --folds 5 --fold 0
     """
-    from loracast.report.terminal import told_of_result
     from loracast.study.steps.evaluating import evaluate_table
 
     summary = evaluate_table(
@@ -269,6 +269,8 @@ def evaluate(
     if as_json:
         print(json.dumps(summary.model_dump(mode="json"), indent=2))
     else:
+        from loracast.report.terminal import told_of_result
+
         for part in told_of_result(summary):
             show(part)
             print()
@@ -285,6 +287,9 @@ def merge(
 
     Example: loracast merge adapter --out merged && loracast forecast vitals.parquet --backbone merged --out f.parquet
     """
+    from loracast.tuning.card import Card, read_card
+
+    read_card(adapter, Card)  # before torch is loaded: a folder that is no adapter is told at once
     from loracast.tuning.adapter import merge_adapter
 
     print(f"Wrote {merge_adapter(adapter, out, backbone=backbone, overwrite=overwrite)}")

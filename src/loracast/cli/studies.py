@@ -57,7 +57,7 @@ def experiments(
     elif as_json:
         print(json.dumps(listed_experiments(), indent=2))
     else:
-        from loracast.report.terminal import experiments_table
+        from loracast.report.lists import experiments_table
 
         show(experiments_table(listed_experiments()))
 
@@ -118,10 +118,10 @@ def run(
     spec = read_experiment(experiment, data=data, backbones=backbones)
     folder = out or Path("runs") / spec.name
     refuse_absent(spec, folder)
+    plan = _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
     from loracast.study.study import run_experiment
     from loracast.study.tracked import track_report
 
-    plan = _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
     summary = run_experiment(
         spec,
         folder,
@@ -218,7 +218,6 @@ def sweep_ranks(
 
     Example: loracast sweep ranks --backbone moirai-nano --data icu.parquet --data cgm.parquet --jobs 2 --out ranks
     """
-    from loracast.report.terminal import relation_table
     from loracast.study.ranks.sweep import sweep_ranks as sweep_table
     from loracast.study.ranks.sweep import sweep_tables
 
@@ -253,6 +252,8 @@ def sweep_ranks(
         _print_sweep(sweep)
         print(f"Report: {folder / 'report.html'}\n")
     if relation is not None:
+        from loracast.report.terminal import relation_table
+
         show(relation_table(relation))
 
 
@@ -300,13 +301,12 @@ def bench(
 
     Example: loracast bench --compare here.json --compare there.json --markdown
     """
-    from loracast.report.render import markdown as as_markdown
-    from loracast.report.terminal import bench_table, side_by_side
+    if compare:
+        from loracast.report.render import markdown as as_markdown
+        from loracast.report.terminal import side_by_side
 
-    if compare and markdown:
-        print(as_markdown(side_by_side(compare)))
-    elif compare:
-        show(side_by_side(compare))
+        table = side_by_side(compare)
+        print(as_markdown(table)) if markdown else show(table)
     else:
         from loracast.study.bench import bench as measure
 
@@ -323,6 +323,8 @@ def bench(
             resume=resume,
             say=say,
         )
+        from loracast.report.terminal import bench_table
+
         show(bench_table(result))
 
 
@@ -335,7 +337,7 @@ def status(
 
     Example: loracast status results/mimic3-demo
     """
-    from loracast.report.terminal import status_table
+    from loracast.report.lists import status_table
     from loracast.study.runs import status_of
 
     rows = status_of(folder)

@@ -178,13 +178,24 @@ def load_model(
 
 def load_backbone(name: str, *, revision: str | None = None) -> "Backbone":
     """Load a pretrained model as `load_model` does; raises BackboneError for one that was never pretrained."""
+    family, wanted = _pretrained(name, revision)
+    return cast("Backbone", family.load(wanted))
+
+
+def check_backbone(name: str, *, revision: str | None = None) -> None:
+    """Raise BackboneError where `load_backbone` would for the name alone. Nothing is loaded or asked for."""
+    if listed(name) is not None or not Path(name).exists():
+        _pretrained(name, revision)
+
+
+def _pretrained(name: str, revision: str | None) -> tuple[Family, Wanted]:
     family, wanted = _found(name, revision, "backbone")
     if family.kind != "pretrained":
         raise BackboneError(
             f"{wanted.name} is no backbone but a {family.kind} model: there is nothing pretrained to adapt. Load it "
             f"with load_model. Backbones: {', '.join(backbones())}."
         )
-    return cast("Backbone", family.load(wanted))
+    return family, wanted
 
 
 def skeleton(name: str) -> "Backbone":

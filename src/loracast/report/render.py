@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
 from loracast.files.texts import csv_text, latex_text, markdown_text, terminal_text
 from loracast.report.readable import ABSENT
 
 if TYPE_CHECKING:
+    import pandas as pd
     from jinja2 import Environment
     from rich.table import Table as RichTable
 
 Row = Mapping[Any, Any]
 """A row of a frame by column; what is missing is None."""
+Rows = Sequence[Row]
+"""A small table without a frame, so that a list needs no pandas; every row has the same columns."""
 Look = Literal["", "best", "interval", "dim", "italic", "better", "worse", "open", "code"]
 
 
@@ -78,7 +79,7 @@ class Table:
 
 
 def table_of(
-    frame: pd.DataFrame,
+    frame: "pd.DataFrame | Rows",
     columns: Sequence[Column],
     *,
     title: str = "",
@@ -86,7 +87,7 @@ def table_of(
     kind: str = "",
     group: Callable[[Row], str] | None = None,
 ) -> Table:
-    """Write a frame in `columns`; `group` says under which heading a row stands, neighbours together."""
+    """Write a frame, or rows, in `columns`; `group` says under which heading a row stands, neighbours together."""
     found = [
         (group(row) if group else "", [_cell(column.written(row)) for column in columns]) for row in records(frame)
     ]
@@ -109,8 +110,10 @@ def table_of(
     )
 
 
-def records(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """The rows of a frame with None for whatever is missing."""
+def records(frame: "pd.DataFrame | Rows") -> list[dict[Hashable, Any]]:
+    """The rows of a frame with None for whatever is missing; rows as they are."""
+    if isinstance(frame, Sequence):
+        return [dict(row) for row in frame]
     columns = {
         name: [None if gone else value for value, gone in zip(column.tolist(), column.isna().tolist(), strict=True)]
         for name, column in frame.items()
@@ -190,7 +193,7 @@ def _markdown_line(texts: Sequence[str]) -> str:
     return "| " + " | ".join(markdown_text(text.strip()) for text in texts) + " |"
 
 
-def csv(frame: pd.DataFrame) -> str:
+def csv(frame: "pd.DataFrame") -> str:
     """The frame as it is, for a script: raw numbers to the last digit, nothing where something is missing.
 
     A text that a spreadsheet would take for a formula begins with an apostrophe.

@@ -1,18 +1,16 @@
 """What the commands print: each function gives a table that rich can print and the other forms can write."""
 
 import string
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from loracast.errors import ConfigError
 from loracast.report import frames, sweeps
 from loracast.report.answers import answer_table
 from loracast.report.doubts import Reason, told_of
+from loracast.report.lists import words_as_they_are
 from loracast.report.readable import ABSENT, count, energy, memory, moment, number, plural, size
 from loracast.report.render import Column, Row, Table, table_of
 from loracast.report.results import source_of
@@ -22,12 +20,6 @@ from loracast.study.ranks.result import RankSweep, Relation
 from loracast.study.summary import Summary
 
 Facts = Mapping[str, Any]
-
-
-def _words(head: str, name: str | None = None) -> Column:
-    """A column of words as they are; nothing where there are none."""
-    key = head if name is None else name
-    return Column(head, lambda row: "" if row[key] is None else str(row[key]), words=True)
 
 
 def told_of_result(summary: Summary) -> list[Table | str]:
@@ -61,73 +53,6 @@ def result_table(summary: Summary) -> Table:
     return replace(table, loud=summary.data.simulated)
 
 
-def status_table(rows: Sequence[Facts]) -> Table:
-    """The runs of an experiment (arm, seed, state, reason) in order, with a count of each state."""
-    counts = Counter(row["state"] for row in rows)
-    frame = pd.DataFrame(list(rows)).assign(place=range(1, len(rows) + 1))
-    columns = (
-        Column("#", lambda row: str(row["place"])),
-        _words("arm"),
-        Column("seed", lambda row: str(row["seed"])),
-        _words("state"),
-        _words("why", "reason"),
-    )
-    return table_of(frame, columns, title=", ".join(f"{number} {state}" for state, number in counts.items()))
-
-
-def catalogue_table(rows: Sequence[Facts]) -> Table:
-    """The models: family, name, licence, where their weights are, and their sizes where they have some."""
-    columns = [_words(name) for name in ("family", "name", "licence", "weights")]
-    columns += [Column(name, _counted(name)) for name in ("parameters", "context", "horizon")]
-    return table_of(pd.DataFrame(list(rows)), columns)
-
-
-def _counted(name: str) -> Callable[[Row], str]:
-    return lambda row: count(row[name])
-
-
-def experiments_table(rows: Sequence[Facts]) -> Table:
-    """The experiments that come with loracast: name, what they ask, and whose data they read."""
-    columns = (*map(_words, ("experiment", "asks", "source", "data")), Column("seeds", lambda row: str(row["seeds"])))
-    note = "data: where it is looked for from here, unless --data names another place."
-    return table_of(pd.DataFrame(list(rows)), columns, notes=[note])
-
-
-def methods_table(rows: Sequence[Facts]) -> Table:
-    """The methods: a column a model, with trained numbers or a dash, the reasons below."""
-    frame = pd.DataFrame(list(rows))
-    numbers = {(row["method"], row["backbone"]): row["trainable_parameters"] for row in rows}
-    columns = [
-        _words("method"),
-        _words("what it trains", "summary"),
-        _words("size"),
-        Column("rate", lambda row: ABSENT if row["learning_rate"] is None else f"{row['learning_rate']:g}"),
-    ]
-    for model in frame["backbone"].dropna().unique():
-
-        def trained(row: Row, model: str = model) -> str:
-            return count(numbers.get((row["method"], model)))
-
-        columns.append(Column(model, trained))
-    reasons = dict.fromkeys(f"{row['method']}: {row['refused']}" for row in rows if row["refused"] is not None)
-    notes = ["Trained numbers at the method's default size and sites.", *reasons]
-    return table_of(frame.drop_duplicates("method"), columns, notes=notes)
-
-
-def params_table(row: Facts) -> Table:
-    """How many numbers one method trains on one model."""
-    columns = (
-        _words("backbone"),
-        _words("method"),
-        _words("size"),
-        _words("sites"),
-        Column("trained numbers", _counted("trainable_parameters")),
-        Column("numbers in the backbone", _counted("total_parameters")),
-        Column("share", lambda row: f"{row['trainable_parameters'] / row['total_parameters']:.3%}"),
-    )
-    return table_of(pd.DataFrame([{"size": None, "sites": None, **row}]), columns)
-
-
 def threshold_table(sweep: RankSweep) -> Table:
     """A rank sweep: every rank on every signal, the threshold marked."""
     return sweeps.terminal_table(sweep)
@@ -148,8 +73,8 @@ def bench_table(result: Facts) -> Table:
         return ABSENT if low is None else f"{moment(low)} to {moment(high)}"
 
     columns = (
-        _words("model"),
-        _words("method"),
+        words_as_they_are("model"),
+        words_as_they_are("method"),
         Column("trained\nnumbers", lambda row: _if_done(row, count(row["trainable_parameters"]))),
         Column("a step", lambda row: moment(row["step_seconds"])),
         Column("quartiles", quartiles),
@@ -179,7 +104,7 @@ def side_by_side(files: Sequence[Path]) -> Table:
     _refuse_unlike(files, found)
     results = dict(zip(string.ascii_uppercase, found, strict=False))
     first, *others = results
-    columns = [_words("model"), _words("method")]
+    columns = [words_as_they_are("model"), words_as_they_are("method")]
     for name, head in zip(frames.TIMES, ("step", "forecast"), strict=True):
         columns += [Column(f"{head}\n{letter}", _time(name, letter)) for letter in results]
         columns += [Column(f"{head}\n{letter}/{first}", _ratio(f"{name}_{letter}/{first}")) for letter in others]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from loracast.data.windows import Windows
 from loracast.errors import ConfigError
 from loracast.files import digest
 from loracast.study.experiment import ExperimentSpec
@@ -13,6 +12,7 @@ from loracast.study.summary import EXPERIMENT, FAILED, RESULT, Claim, Failure, P
 from loracast.tuning.arm import ArmSpec
 
 if TYPE_CHECKING:
+    from loracast.data.windows import Windows
     from loracast.study.run import Conduct
 
 _PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\":,]+/)+")
@@ -49,7 +49,7 @@ class Run(Place):
 
     arm: ArmSpec
 
-    def run_id(self, spec: ExperimentSpec, windows: Windows) -> str:
+    def run_id(self, spec: ExperimentSpec, windows: "Windows") -> str:
         """Digest of everything that decides the run's numbers."""
         cut = {key: windows.meta[key] for key in ("table_fingerprint", "split_fingerprint", "context", "horizon")}
         return digest(
@@ -76,7 +76,7 @@ class Run(Place):
             )
         return True
 
-    def perform(self, spec: ExperimentSpec, windows: Windows, conduct: "Conduct") -> None:
+    def perform(self, spec: ExperimentSpec, windows: "Windows", conduct: "Conduct") -> None:
         """Carry it out."""
         from loracast.study.run import run_arm  # torch: where a grid stands is told without it
 

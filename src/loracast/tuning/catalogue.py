@@ -10,7 +10,7 @@ from loracast.errors import LoracastError
 from loracast.models.base import Backbone
 from loracast.models.cached import is_cached
 from loracast.models.outline import Outline, outline
-from loracast.models.registry import backbones, is_listed, load_backbone, skeleton
+from loracast.models.registry import backbones, check_backbone, is_listed, load_backbone, skeleton
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.method import Method
 from loracast.tuning.methods import methods
@@ -63,6 +63,14 @@ def trained_numbers(arm: ArmSpec) -> dict[str, Any]:
         "trainable_parameters": _counted(arm.method, backbone),
         "total_parameters": backbone.card.parameters,
     }
+
+
+def refuse_unfit(arm: ArmSpec) -> None:
+    """Raise what can be known of an arm without its network: a backbone that is none, a size that no matrix has."""
+    check_backbone(arm.model, revision=arm.revision)
+    known = outline(arm.model)
+    if known is not None:
+        arm.method.counted(known)
 
 
 def _counted(method: Method, backbone: Backbone | Outline) -> int:

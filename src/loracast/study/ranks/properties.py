@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from loracast.data.twins import spans_of
 from loracast.data.windows import WindowSet
 from loracast.study.ranks.result import ALL, Correlation, RankSweep, Relation, RelationRow
-from loracast.training.pretrain import corpora
 
 PROPERTIES = {
     "length": "steps from first to last observation, median over series",
@@ -142,6 +140,8 @@ def corpus_spread() -> float:
     A yardstick for released models too: their corpora are not at hand, and another reference moves every
     `scale_distance` by the same amount, which changes no rank correlation. It hardly depends on the length.
     """
+    from loracast.training.pretrain import corpora  # scipy, as above
+
     drawn = (corpora.draw(_CORPUS["seed"], i, _CORPUS["length"]) for i in range(_CORPUS["series"]))
     spread = _median([relative_spread(series.values) for series in drawn])
     assert spread is not None
@@ -182,4 +182,6 @@ def _spearman(rows: Sequence[RelationRow], name: str) -> Correlation:
     known = [(row.rank, row.properties[name]) for row in rows if row.properties[name] is not None]
     ranks, values = np.array(known, dtype=float).reshape(-1, 2).T
     defined = len(known) >= FEWEST_ROWS and len(set(ranks)) > 1 and len(set(values)) > 1
+    from scipy import stats  # when it is needed: a refusal need not wait for it
+
     return Correlation(spearman=float(stats.spearmanr(ranks, values).statistic) if defined else None, rows=len(known))

@@ -13,15 +13,15 @@ from loracast.data.table import Table, patients_of
 from loracast.data.windows import split_and_cut
 from loracast.errors import ConfigError
 from loracast.files import digest
-from loracast.models.registry import kind_of
+from loracast.models.outline import outline
+from loracast.models.registry import check_backbone, is_listed, kind_of, load_backbone, skeleton
 from loracast.spec import parse
 from loracast.study.engine import Plan
 from loracast.study.experiment import MARGIN, ExperimentSpec
-from loracast.study.ranks.analyse import refuse_few_patients, write_sweep
-from loracast.study.ranks.properties import relate
 from loracast.study.ranks.result import ALL, RELATION, RankSweep, Relation
 from loracast.study.summary import read_facts, write_facts
 from loracast.tuning.arm import ArmSpec
+from loracast.tuning.method import Method
 from loracast.tuning.methods import method_named, methods
 from loracast.types import Say
 
@@ -155,6 +155,8 @@ def sweep_tables(
         left = _left(plan or Plan(), time.monotonic() - start)
         how = {"resume": resume, "progress": progress, "say": say, "command": command}
         sweeps.append(_run(spec, Path(out) / name, name, plan=left, **how))
+    from loracast.study.ranks.properties import relate
+
     relation = relate(sweeps)
     write_facts(relation, taken, overwrite=True)
     return sweeps, relation
@@ -177,6 +179,7 @@ def is_rank_sweep(spec: ExperimentSpec) -> bool:
 
 
 def _run(spec: ExperimentSpec, out: Path, data: str, *, plan: Plan | None, **how: Any) -> RankSweep:
+    from loracast.study.ranks.analyse import write_sweep
     from loracast.study.study import run_experiment
 
     run_experiment(spec, out, plan=plan, **how)
@@ -196,6 +199,8 @@ def _refuse_undecidable(spec: ExperimentSpec, out: Path) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="loracast-") as work:
         table = spec.data.open(Path(work))
+        from loracast.study.ranks.analyse import refuse_few_patients  # pandas: a table that is none has been refused
+
         if ALL in table.signals:
             raise ConfigError(f"A signal is called {ALL!r}, which here stands for all of them. Rename it in the table.")
         sides = split_patients(patients_of(table), spec.split)
@@ -207,23 +212,31 @@ def _refuse_undecidable(spec: ExperimentSpec, out: Path) -> None:
 
 def _possible(arm: Callable[[int], dict[str, Any]], say: Say) -> tuple[int, ...]:
     """Those of `RANKS` that the model allows; the smallest is not spared, so that a mistake in the arm is told."""
-    from loracast.models.registry import is_listed, load_backbone, skeleton
-    from loracast.tuning.attach import check_attached
-
     arms = [parse(ArmSpec, arm(rank), "The rank sweep") for rank in RANKS]
-    name = arms[0].model
-    model = skeleton(name) if is_listed(name) else load_backbone(name)
-    check_attached(model, arms[0].method)
+    name, check = _checked(arms[0].model)
+    check(arms[0].method)
     possible = [RANKS[0]]
     for rank, one in zip(RANKS[1:], arms[1:], strict=True):
         try:
-            check_attached(model, one.method)
+            check(one.method)
         except ConfigError:
             dropped = ", ".join(str(other) for other in RANKS if other >= rank)
-            say(f"Ranks {dropped} are left out: the tuned matrices of {model.card.name} allow no more.")
+            say(f"Ranks {dropped} are left out: the tuned matrices of {name} allow no more.")
             break
         possible.append(rank)
     return tuple(possible)
+
+
+def _checked(name: str) -> tuple[str, Callable[[Method], Any]]:
+    """A model's name, and what raises where a method does not fit it: by its outline, if that is known."""
+    check_backbone(name)
+    known = outline(name)
+    if known is not None:
+        return known.card.name, lambda method: method.counted(known)
+    from loracast.tuning.attach import check_attached
+
+    model = skeleton(name) if is_listed(name) else load_backbone(name)
+    return model.card.name, lambda method: check_attached(model, method)
 
 
 def _refuse_ranks(ranks: Sequence[int]) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from loracast.training.trackers import check_trackers
 from loracast.training.work import ASKED, CHECKPOINTS, begin_work, work_of
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.card import CARD, TrainedCard, Training, read_card
+from loracast.tuning.catalogue import refuse_unfit
 from loracast.tuning.methods import methods
 from loracast.types import Say
 
@@ -71,6 +72,7 @@ def adapt_table(
     ours = resume and _is_saved(out, spec, seed, table)
     if distributed.is_main():
         refuse_taken(out, overwrite=overwrite or ours)
+    refuse_unfit(spec)
     from transformers import set_seed  # torch from here on: what can be refused without it has been
 
     from loracast.tuning.adapter import base_digest, save_adapter

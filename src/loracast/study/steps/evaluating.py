@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loracast.data.table import Table, open_table
 from loracast.data.windows import Windows, split_and_cut
@@ -11,17 +11,16 @@ from loracast.errors import AdapterError
 from loracast.files import digest
 from loracast.models.base import Model, check_window, within
 from loracast.models.naive import FLOOR
-from loracast.models.registry import load_backbone, load_model
+from loracast.models.registry import check_backbone, load_backbone, load_model
 from loracast.scoring.facts import Validated
-from loracast.scoring.noticed import Noticed
-from loracast.scoring.sums import Sums
 from loracast.spec import ForecastSpec, SplitSpec, WindowSpec
-from loracast.study.choices import choices_of
 from loracast.study.steps.asked import Settings, asked, base_of, fits_adapter, own_split
-from loracast.study.summarise import arm_summary, whole, with_best
 from loracast.study.summary import ArmFacts, Costs, Summary
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.card import TrainedCard, read_card
+
+if TYPE_CHECKING:
+    from loracast.scoring.sums import Sums
 
 
 def evaluate_table(
@@ -51,8 +50,12 @@ def evaluate_table(
         spec, sides, having = fits_adapter(spec, card, opened), card.split, card.window.cut
         revision = card.revision
         backbone = base_of(card, backbone) or card.model
+    check_backbone(backbone, revision=revision)
     from loracast.models.forecast import forecaster, score, signals_of  # torch: what can be refused has been
+    from loracast.scoring.noticed import Noticed
+    from loracast.study.choices import choices_of
     from loracast.study.run import facts_of, paths_of
+    from loracast.study.summarise import arm_summary, whole, with_best
     from loracast.tuning.adapter import load_adapter
 
     facts: list[ArmFacts] = []

@@ -16,16 +16,18 @@ def pretrain_backbone(
     """
     import shutil
 
-    from loracast.files import claimed, read_json, written
+    from loracast.files import claimed, read_json, refuse_taken, written
+    from loracast.training.pretrain.recipe import load_recipe
+
+    plan = load_recipe(recipe)
+    refuse_taken(out, overwrite=overwrite)  # torch from here on
     from loracast.models.registry import load_backbone
     from loracast.training import cost as costs
     from loracast.training.pretrain import chronos_t5, own_loss
     from loracast.training.pretrain.card import write_card
     from loracast.training.pretrain.measure import synthetic_scores
-    from loracast.training.pretrain.recipe import load_recipe
     from loracast.training.work import ASKED, CHECKPOINTS, begin_work
 
-    plan = load_recipe(recipe)
     pretrain = chronos_t5.pretrain if plan.model.family == "chronos-t5" else own_loss.pretrain
     with claimed(out, recipe, overwrite=overwrite):
         work = begin_work(out, plan.model_dump(mode="json"), resume=resume, overwrite=overwrite)
