@@ -52,7 +52,7 @@ def write_model_card(folder: Path, card: Card, training: Training | None, form: 
     if training is not None:
         parts += [_data(training), _training(training)]
     parts += [
-        _use(form),
+        _use(card.model, form),
         f"Everything above, and more, stands in `{CARD}`. Research software; not a medical device.",
     ]
     (folder / README).write_text("\n".join(parts) + "\n", encoding="utf-8")
@@ -133,14 +133,19 @@ def _training(training: Training) -> str:
     )
 
 
-def _use(form: Form) -> str:
-    peft = (
-        "\n\nOr with PEFT alone, on the network of the same base:\n\n```python\nfrom peft import PeftModel\n\n"
-        "network = PeftModel.from_pretrained(base, FOLDER)\n```"
-        if form == "adapter"
-        else ""
-    )
-    return f"## Use\n\n```python\nimport loracast\n\nmodel = loracast.load(FOLDER)\n```{peft}\n"
+def _use(model: str, form: Form) -> str:
+    parts = ["## Use\n", "```python", "import loracast\n", "model = loracast.load(FOLDER)", "```"]
+    if form == "adapter":
+        parts += [
+            "\nOr with PEFT alone, on the network of the same base:\n",
+            "```python",
+            "from loracast.models.registry import load_backbone",
+            "from peft import PeftModel\n",
+            f"base = load_backbone({json.dumps(model)}).net  # or as its own library loads it",
+            "network = PeftModel.from_pretrained(base, FOLDER)",
+            "```",
+        ]
+    return "\n".join(parts) + "\n"
 
 
 def _counts(sides: Mapping[str, int]) -> str:
