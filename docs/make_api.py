@@ -6,6 +6,7 @@ python docs/make_api.py
 from pathlib import Path
 
 import loracast
+from loracast.tuning.method import Method
 
 PAGE = Path(__file__).parent / "api.md"
 GROUPS = {
@@ -26,6 +27,14 @@ Made by `python docs/make_api.py`; a test fails when it is stale.
 """
 
 
+def options_of(name: str) -> str:
+    """Of a method its settings are shown, and not what the training asks of it."""
+    kind = getattr(loracast, name)
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        return ""
+    return f"    options: {{ members: [{', '.join(kind.model_fields)}] }}\n"
+
+
 def page() -> str:
     """The page: a heading a group, a line a name."""
     left = dict(sorted(loracast._HOME.items()))
@@ -34,7 +43,7 @@ def page() -> str:
         names = [name for name, home in left.items() if home.startswith(rooms)]
         if names:
             parts.append(f"## {title}\n")
-            parts += [f"::: {left.pop(name)}.{name}\n" for name in names]
+            parts += [f"::: {left.pop(name)}.{name}\n{options_of(name)}" for name in names]
     if left:
         raise SystemExit(f"no group of docs/make_api.py has {', '.join(left)}")
     return "\n".join(parts)
