@@ -10,12 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, settings
 
 from loracast.data.checked import LONG_SCHEMA
 from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
 from loracast.data.table import Table, open_table
 from loracast.spec import parse
 from loracast.study.experiment import ExperimentSpec
+
+# No test may depend on how busy the machine is: neither on the time of an example, nor on that of making one up.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 START = datetime(2150, 3, 1)
 PATIENT, STAY = "pat-Zq7x", "stay-Kw9v"

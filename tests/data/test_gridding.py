@@ -33,7 +33,7 @@ def test_a_grid_that_does_not_divide_a_day_is_refused(grid):
         grid_seconds(grid)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     microseconds=st.integers(-(10**16), 10**16 // 2),
     grid=st.sampled_from([30, 300, 900, 3600, 86_400]),

@@ -73,7 +73,7 @@ def tables(draw) -> dict[tuple[str, str, str], list[float | None]]:
     stride=st.integers(1, 5),
     shares=st.tuples(st.sampled_from([0.01, 0.5, 1.0]), st.sampled_from([0.01, 0.5, 1.0])),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_store_holds_exactly_the_windows_that_a_plain_loop_finds(tmp_path, rows, context, horizon, stride, shares):
     table, out = write_long(tmp_path / "t.parquet", rows), Path(tempfile.mkdtemp(dir=tmp_path)) / "w"
     spec = WindowSpec(

@@ -137,7 +137,7 @@ def test_what_the_library_cannot_fit_keeps_the_last_value(monkeypatch, failure):
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arrays(np.float32, (2, 21), elements=st.floats(-50, 50, width=16) | st.sampled_from([7.0, 8.0, NAN])),
     st.integers(1, 9),

@@ -15,12 +15,12 @@ from loracast.files import write_json
 from loracast.files.texts import latex_text
 from loracast.report import frames
 from loracast.report.doubts import note_of
+from loracast.report.lists import catalogue_table, methods_table, params_table, status_table
 from loracast.report.readable import duration
 from loracast.report.render import Cell, Column, Table, csv, html, latex, markdown, table_of
 from loracast.report.score_tables import step_tables
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
 from loracast.report.tables import compact_table, plain_table
-from loracast.report.lists import catalogue_table, methods_table, params_table, status_table
 from loracast.report.terminal import (
     bench_table,
     result_table,

@@ -13,7 +13,7 @@ from loracast.scoring.sums import COLUMNS, METRICS, Sums, by_signal, over_signal
 from tests.scoring.arms import NAN, SIGNALS, C, H, arm, cohort, forecast_of, sums_of
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 130), st.permutations(range(120)))
 def test_the_size_of_batches_and_the_order_of_windows_change_nothing(batch, order):
     truth, context, patient, signal = cohort()

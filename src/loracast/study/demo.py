@@ -4,8 +4,7 @@ from loracast.data.readers.simulate import SimulatedReader
 from loracast.spec import SplitSpec, TrainSpec, WindowSpec
 from loracast.study.experiment import ExperimentSpec
 from loracast.tuning.arm import ArmSpec
-from loracast.tuning.methods import LoRA
-from loracast.tuning.plain import Full, ZeroShot
+from loracast.tuning.methods import Full, LoRA, ZeroShot
 
 NANO = "chronos-t5-nano"
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from loracast.tuning.sites import Tunable
 
 __all__ = [
-    *("AsIs", "Scratch", "ZeroShot", "Full", "Head", "BitFit", "LoRA", "RsLoRA", "DoRA", "PiSSA", "AdaLoRA", "VeRA"),
-    *("FourierFT", "IA3", "LayerNorm", "OFT", "BUILT_IN", "GROUP", "methods", "method_named"),
-]
+    "BUILT_IN", "GROUP", "IA3", "OFT", "AdaLoRA", "AsIs", "BitFit", "DoRA", "FourierFT", "Full", "Head", "LayerNorm",
+    "LoRA", "PiSSA", "RsLoRA", "Scratch", "VeRA", "ZeroShot", "method_named", "methods",
+]  # fmt: skip
 
 
 class VeRA(PeftMethod):

@@ -175,7 +175,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message)
         put(tmp_path / name, tmp_path)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     times=st.lists(st.integers(0, 600), min_size=2, max_size=25),
     values=st.lists(st.floats(40, 2000), min_size=25, max_size=25),

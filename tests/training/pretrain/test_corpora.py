@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from loracast.training.pretrain import corpora
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), index=st.integers(0, 2**40), length=st.integers(18, 200))
 def test_an_item_is_a_pure_function_of_seed_index_and_length_and_never_infinite(
     seed: int, index: int, length: int
