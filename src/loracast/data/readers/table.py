@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from loracast.data.attrition import Attrition, Note
+from loracast.data.converted import convert
 from loracast.data.frames import Given, table_of_array
-from loracast.data.given import Columns, convert, listed, load, refuse_kinds
+from loracast.data.given import Columns, listed, load, refuse_kinds
 from loracast.data.gridding import Reason, fate, grid_and_write, grid_seconds, grid_text, out_of_range, regular_step
 from loracast.data.readers import Reader, quiet
 from loracast.data.roles import Reading, assigned
