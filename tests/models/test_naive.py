@@ -78,7 +78,7 @@ def test_the_mean_has_the_same_interval_at_every_step():
 
 def forecast(name, context, horizon, season, levels=LEVELS):
     """Quantiles of shape (window, horizon, level) of the model of that name."""
-    rows = Rows(torch.zeros(len(context)), 3600, season=season)
+    rows = Rows(torch.zeros(len(context), dtype=torch.long), 3600, season=season)
     model, given = load_model(name), torch.from_numpy(context)
     return model.forecast(given, horizon, levels=levels, samples=1, seed=0, rows=rows).numpy()
 

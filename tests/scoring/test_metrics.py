@@ -182,6 +182,6 @@ def test_a_forecast_may_be_anything_where_nothing_was_observed():
 
 def test_shapes_that_do_not_fit_and_infinite_truths_are_refused():
     with pytest.raises(DataError, match=r"shape \(1, 4\) and the forecast \(1, 3\)"):
-        metrics.error(TRUTH, POINT[:, :3])
+        metrics.error.__wrapped__(TRUTH, POINT[:, :3])  # past the tests' own check of shapes
     with pytest.raises(DataError, match="infinities"):
         metrics.error(np.array([[np.inf]]), np.array([[1.0]]))

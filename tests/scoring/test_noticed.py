@@ -24,7 +24,7 @@ SIGNALS = {"spo2": SimpleNamespace(low=50, high=100), "own": SimpleNamespace(low
     ],
 )
 def test_a_step_lies_beyond_the_range_if_any_quantile_does_and_zero_is_no_value(low, quantiles, beyond):
-    assert beyond_range(np.array(quantiles), SimpleNamespace(low=low, high=100)) == beyond
+    assert beyond_range(np.array(quantiles, float), SimpleNamespace(low=low, high=100)) == beyond
 
 
 def test_steps_widths_and_spreads_are_those_of_the_windows_of_each_signal():

@@ -105,7 +105,7 @@ def test_a_batch_whose_arrays_do_not_belong_together_is_refused():
     truth = np.ones((2, H))
     for patient, signal in (([0], [0, 0]), ([0, 0], [0, 2])):
         with pytest.raises(DataError, match="give one of each a window"):
-            score_cells(
+            score_cells.__wrapped__(  # past the tests' own check of shapes
                 truth, forecast_of(truth), truth, patient=np.array(patient), signal=np.array(signal), signals=SIGNALS
             )
 

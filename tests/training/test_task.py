@@ -84,7 +84,7 @@ def test_the_validation_loss_is_the_mean_over_observed_steps_whatever_the_batche
     arm, side = scratch(), windows(30, seed=1)
     context, future = (torch.from_numpy(part) for part in side.batch(slice(None)))
     with torch.no_grad():
-        expected = float(arm.network.loss(context, future, Rows(torch.zeros(30), 300, season=12)))
+        expected = float(arm.network.loss(context, future, Rows(torch.zeros(30, dtype=torch.long), 300, season=12)))
     curve = fit(window_task(arm, windows(20), side, name="straight"), LOOP, tmp_path, progress=False)
     assert curve.validation[0]["loss"] == pytest.approx(expected, rel=1e-6)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt
 
 from loracast.data.split import SIDES
 from loracast.data.windows import Windows, WindowSet
@@ -27,7 +27,7 @@ _DIGITS = 5
 _CHUNK = 65_536
 """Values of a series that are looked at together."""
 
-Runs = tuple[Int[np.ndarray, " run"], Int[np.ndarray, " run"]]
+Runs = tuple[UInt[np.ndarray, " run"], Int[np.ndarray, " run"]]
 """The hash of each run, and the code of its patient."""
 
 
@@ -59,7 +59,7 @@ def count_twins(windows: Windows) -> dict[str, int]:
     return {f"{one} and {other}": _shared(runs[one], runs[other]) for one, other in combinations(SIDES, 2)}
 
 
-def _shared(one: Runs, other: Runs) -> int:
+def _shared(one: Runs, other: tuple[UInt[np.ndarray, " other"], Int[np.ndarray, " other"]]) -> int:
     """Patients of `other` with a run that another patient of `one` has."""
     # One id on both sides is a fault of its own (check C01); here a run counts where the ids differ.
     same = np.isin(other[0], one[0])
@@ -96,7 +96,7 @@ def _chunks(windows: WindowSet, first: int, last: int) -> Iterator[Float[np.ndar
         kept = kept[-(RUN - 1) :]
 
 
-def hashes_of(observed: Float[np.ndarray, " value"], signal: int) -> Int[np.ndarray, " run"]:
+def hashes_of(observed: Float[np.ndarray, " value"], signal: int) -> UInt[np.ndarray, " run"]:
     """A hash of every run of `RUN` values with enough different ones in it, without gaps; the same anywhere."""
     if len(observed) < RUN:
         return np.empty(0, np.uint64)

@@ -91,7 +91,10 @@ def test_reading_only_the_horizon_is_reading_a_part_of_the_whole(net):
 @torch.no_grad()
 def test_the_order_of_the_variates_changes_nothing_but_their_order(net):
     values = torch.randn(2, 52, generator=torch.Generator().manual_seed(1)).cumsum(dim=1)
-    one, other = (net(pack(arrange(v[:, :40], v[:, 40:], torch.zeros(2))[0], 8)).raw for v in (values, values.flip(0)))
+    one, other = (
+        net(pack(arrange(v[:, :40], v[:, 40:], torch.zeros(2, dtype=torch.long))[0], 8)).raw
+        for v in (values, values.flip(0))
+    )
     first, second = one.chunk(2, dim=1)
     torch.testing.assert_close(torch.cat([second, first], dim=1), other, rtol=1e-4, atol=1e-5)
 
@@ -99,7 +102,7 @@ def test_the_order_of_the_variates_changes_nothing_but_their_order(net):
 @torch.no_grad()
 def test_a_second_variate_is_seen(net):
     values = torch.randn(2, 52, generator=torch.Generator().manual_seed(1)).cumsum(dim=1)
-    joint = net(pack(arrange(values[:, :40], values[:, 40:], torch.zeros(2))[0], 8)).raw
+    joint = net(pack(arrange(values[:, :40], values[:, 40:], torch.zeros(2, dtype=torch.long))[0], 8)).raw
     alone = net(pack(arrange(values[:, :40], values[:, 40:], None)[0], 8)).raw
     assert not torch.allclose(joint[:, :2], alone[:1], atol=1e-3)
 

@@ -153,7 +153,7 @@ class StudentT(NamedTuple):
         return body - self.scale.log() - (half + 0.5) * torch.log1p(((z - self.loc) / self.scale) ** 2 / self.df)
 
 
-Rotation = tuple[Float[Tensor, "token half"], Float[Tensor, "token half"]] | None
+Rotation = tuple[Float[Tensor, "#token half"], Float[Tensor, "#token half"]] | None
 """Cosines and sines of each token's position, None where nothing rotates."""
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Layer number, queries, keys, values [batch, head, token, feature] to what the queries' tokens take in."""

@@ -157,7 +157,7 @@ def features(
     lagged_values: Float[Tensor, "*row token lag"],
     loc: Float[Tensor, "*row 1"],
     scale: Float[Tensor, "*row 1"],
-    time: Float[Tensor, "*row token time"] | None,
+    time: Float[Tensor, "*row #token time"] | None,
 ) -> Float[Tensor, "*row token feature"]:
     """Standardised lags, ln(1+|level|), ln(spread), time: the order of the network's entrance."""
     level, spread = loc.unsqueeze(-1), scale.unsqueeze(-1)

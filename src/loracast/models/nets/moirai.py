@@ -101,7 +101,7 @@ class _Sight:
 
     cos: Float[Tensor, "sample 1 token pair"]
     sin: Float[Tensor, "sample 1 token pair"]
-    same_variate: Int[Tensor, "token token"]
+    same_variate: Int[Tensor, "#token #token"]
     """1 where two tokens are of one variate, else 0; [1, 1] where all are."""
     hidden: Bool[Tensor, "sample 1 token token"] | None
     """Pairs of different samples, or of a sample and padding; None where there are none."""
@@ -194,7 +194,7 @@ class _VariateBias(nn.Module):
         super().__init__()
         self.emb = nn.Embedding(2, heads)
 
-    def forward(self, same: Int[Tensor, "token token"]) -> Float[Tensor, "head token token"]:
+    def forward(self, same: Int[Tensor, "query key"]) -> Float[Tensor, "head query key"]:
         bias: Tensor = self.emb(same)
         return bias.permute(2, 0, 1)
 
