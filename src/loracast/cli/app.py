@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
-import click
 import typer
+from typer.core import TyperOption
 
 import loracast
+from loracast.cli import completion
 from loracast.cli.terminal import folder_out, json_out, table_out, temp_in
 from loracast.errors import ConfigError
 from loracast.tuning.methods import BUILT_IN
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+RowsAsJson = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 TableOut = Annotated[Path, typer.Option("--out", help="The .parquet file to write.", callback=table_out)]
 JsonOut = Annotated[Path, typer.Option("--out", help="The .json file to write.", callback=json_out)]
 FolderOut = Annotated[Path, typer.Option("--out", help="The folder to write.", callback=folder_out)]
@@ -39,9 +41,17 @@ Temp = Annotated[
     typer.Option("--temp", help="Folder for what is needed meanwhile; that of --out if not given.", callback=temp_in),
 ]
 LongTable = Annotated[Path, typer.Argument(metavar="TABLE", help="A long table that `loracast data …` wrote.")]
-BackboneName = Annotated[str, typer.Option("--backbone", help="Known name, name on the Hub, or folder.")]
+BackboneName = Annotated[
+    str,
+    typer.Option("--backbone", help="Known name, name on the Hub, or folder.", autocompletion=completion.BACKBONES),
+]
 MethodName = Annotated[
-    str, typer.Option("--method", help="zero-shot, full, lora, peft:hra, …; `loracast methods` lists them.")
+    str,
+    typer.Option(
+        "--method",
+        help="zero-shot, full, lora, peft:hra, …; `loracast methods` lists them.",
+        autocompletion=completion.METHODS,
+    ),
 ]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate; the method's default.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
@@ -60,12 +70,17 @@ Folds = Annotated[int | None, typer.Option(help="Split into so many folds instea
 Fold = Annotated[int | None, typer.Option(help="The fold that is tested, from 0; the next one validates.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue half-trained runs from their checkpoints.")]
 Jobs = Annotated[int, typer.Option(help="Processes on this machine.")]
-EngineName = Annotated[str, typer.Option("--engine", help="processes, or ray for a cluster.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="processes, or ray for a cluster.", autocompletion=completion.ENGINES)
+]
 Address = Annotated[str | None, typer.Option(help="Ray: address of the cluster; one made here if not given.")]
 Cpus = Annotated[float, typer.Option(help="Ray: CPUs a run.")]
 Gpus = Annotated[float, typer.Option(help="Ray: GPUs a run; parts of one are allowed.")]
 MaxHours = Annotated[float | None, typer.Option(help="Begin nothing new after so many hours; --resume goes on.")]
-Track = Annotated[list[str] | None, typer.Option(help="mlflow, tensorboard or wandb (repeat the option).")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(help="mlflow, tensorboard or wandb (repeat the option).", autocompletion=completion.TRACKERS),
+]
 
 
 def _settings_of_methods() -> dict[str, tuple[Any, str]]:
@@ -155,7 +170,7 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-HOW = {"out", "resume", "jobs", "engine", "address", "cpus", "gpus", "max_hours", "track"}
+HOW = {"out", "resume", "jobs", "engine", "address", "cpus", "gpus", "max_hours", "track", "form"}
 """Options that say where and how long, and change no number."""
 
 
@@ -166,7 +181,7 @@ def asked(context: typer.Context) -> str:
         value = context.params.get(parameter.name or "")
         if parameter.name in HOW or value in (None, False, [], ()) or value == parameter.get_default(context):
             continue
-        flag: list[str] = [parameter.opts[0]] if isinstance(parameter, click.Option) else []
+        flag: list[str] = [parameter.opts[0]] if isinstance(parameter, TyperOption) else []
         for one in value if isinstance(value, list | tuple) else [value]:
             words += [*flag, *([] if one is True else [one.name if isinstance(one, Path) else str(one)])]
     return shlex.join(words)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from loracast.cli.app import (
-    AsJson,
     BackboneName,
     Fold,
     FolderOut,
@@ -19,6 +18,7 @@ from loracast.cli.app import (
     MinContext,
     MinTarget,
     Overwrite,
+    RowsAsJson,
     Seed,
     Shares,
     Stride,
@@ -29,6 +29,8 @@ from loracast.cli.app import (
     split_of,
     with_settings,
 )
+from loracast.cli.completion import BACKBONES, RECIPES
+from loracast.cli.tables import TABLE, Form, put, put_result
 from loracast.cli.terminal import say, show
 from loracast.types import LEVELS
 
@@ -52,42 +54,38 @@ def window_of(
 
 
 @app.command()
-def backbones(as_json: AsJson = False) -> None:
+def backbones(form: Form = TABLE, as_json: RowsAsJson = False) -> None:
     """List what can be adapted. Sizes, licences, and whether the weights are here; offline.
 
     Example: loracast backbones
     """
+    from loracast.report.lists import catalogue_table
     from loracast.tuning.catalogue import catalogue
 
     rows = catalogue()
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    else:
-        from loracast.report.lists import catalogue_table
-
-        show(catalogue_table(rows))
+    put("json" if as_json else form, lambda: catalogue_table(rows), lambda: rows)
 
 
 @app.command()
 def methods(
     backbone: Annotated[
-        str | None, typer.Option(help="Known name, name on the Hub, or folder; one of each family if not given.")
+        str | None,
+        typer.Option(
+            help="Known name, name on the Hub, or folder; one of each family if not given.", autocompletion=BACKBONES
+        ),
     ] = None,
-    as_json: AsJson = False,
+    form: Form = TABLE,
+    as_json: RowsAsJson = False,
 ) -> None:
     """List how a backbone can be tuned. What works where, with trained numbers; offline.
 
     Example: loracast methods --backbone chronos-t5-tiny
     """
+    from loracast.report.lists import methods_table
     from loracast.tuning.catalogue import methods_of
 
     rows = methods_of(backbone)
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    else:
-        from loracast.report.lists import methods_table
-
-        show(methods_table(rows))
+    put("json" if as_json else form, lambda: methods_table(rows), lambda: rows)
 
 
 @app.command()
@@ -96,7 +94,8 @@ def params(
     backbone: BackboneName,
     method: MethodName = "lora",
     settings: Any = None,
-    as_json: AsJson = False,
+    form: Form = TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The row as one JSON object, not in a list.")] = False,
 ) -> None:
     """Count what a method trains. Offline, from built-in architecture sizes.
 
@@ -117,7 +116,7 @@ def params(
     else:
         from loracast.report.lists import params_table
 
-        show(params_table(row))
+        put(form, lambda: params_table(row), lambda: [row])
 
 
 @app.command()
@@ -248,7 +247,10 @@ def evaluate(
         typer.Option("--split-seed", "--seed", help="Seed of the patient split; 0. Adapters bring their own split."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 100,
-    as_json: AsJson = False,
+    form: Form = TABLE,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The whole summary: also checks, choices and what was read, as JSON.")
+    ] = False,
 ) -> None:
     """Score adapters on the test patients. Beside zero-shot and the naive floor.
 
@@ -269,11 +271,7 @@ def evaluate(
     if as_json:
         print(json.dumps(summary.model_dump(mode="json"), indent=2))
     else:
-        from loracast.report.terminal import told_of_result
-
-        for part in told_of_result(summary):
-            show(part)
-            print()
+        put_result(summary, form)
 
 
 @app.command()
@@ -297,7 +295,12 @@ def merge(
 
 @app.command()
 def pretrain(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A packaged recipe (chronos-t5-nano) or a .toml.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A packaged recipe (chronos-t5-nano) or a .toml.", autocompletion=RECIPES
+        ),
+    ],
     out: FolderOut,
     resume: ResumeOne = False,
     overwrite: Overwrite = False,

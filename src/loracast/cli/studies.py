@@ -1,6 +1,5 @@
 """Commands of many runs: an experiment, a sweep, a demo, a bench; where they stand, and their report."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +7,6 @@ import typer
 
 from loracast.cli.app import (
     Address,
-    AsJson,
     BackboneName,
     Cpus,
     EngineName,
@@ -22,6 +20,7 @@ from loracast.cli.app import (
     Overwrite,
     ResultsOut,
     Resume,
+    RowsAsJson,
     SitesName,
     Track,
     app,
@@ -29,11 +28,13 @@ from loracast.cli.app import (
     names_in,
     whole_numbers,
 )
-from loracast.cli.terminal import say, show
+from loracast.cli.completion import BACKBONES, METHODS
+from loracast.cli.tables import TABLE, Form, put, put_result
+from loracast.cli.terminal import say
 from loracast.errors import LoracastError
 
 if TYPE_CHECKING:
-    from loracast.study.ranks.result import RankSweep
+    from loracast.study.ranks.result import RankSweep, Relation
     from loracast.study.summary import Summary
 
 
@@ -103,6 +104,7 @@ def run(
     gpus: Gpus = 0,
     max_hours: MaxHours = None,
     track: Track = None,
+    form: Form = TABLE,
 ) -> None:
     """Run an experiment: data × arms × seeds. All on the same windows; finished runs are skipped.
 
@@ -139,20 +141,23 @@ def run(
             sweep = write_sweep(folder)
         except LoracastError as error:  # too few patients, say: what has run is worth its report all the same
             undecided = f"No threshold: {error}"
-    _print_summary(folder, summary)
+    _print_summary(folder, summary, form)
     track_report(plan.track, folder, say=say)
+    if form != TABLE:
+        return
     if sweep is not None:
         _print_sweep(sweep)
     elif undecided:
         print(undecided)
 
 
-def _print_sweep(sweep: "RankSweep") -> None:
+def _print_sweep(sweep: "RankSweep", form: str = TABLE) -> None:
+    from loracast.report import frames
     from loracast.report.doubts import note_of
     from loracast.report.terminal import threshold_table
 
-    show(threshold_table(sweep))
-    for note in sweep.notes:
+    put(form, lambda: threshold_table(sweep), lambda: frames.ranks(sweep))
+    for note in sweep.notes if form == TABLE else ():
         print(note_of(note))
 
 
@@ -211,6 +216,7 @@ def sweep_ranks(
     gpus: Gpus = 0,
     max_hours: MaxHours = None,
     track: Track = None,
+    form: Form = TABLE,
 ) -> None:
     """Find the smallest rank that suffices. Decided on validation patients, reported on test patients.
 
@@ -249,12 +255,23 @@ def sweep_ranks(
         relation = found[1]
     for folder, sweep in sweeps.items():
         _draw(folder)
-        _print_sweep(sweep)
-        print(f"Report: {folder / 'report.html'}\n")
+        if relation is None or form == TABLE:
+            _print_sweep(sweep, form)
+        _told(form, f"Report: {folder / 'report.html'}\n")
     if relation is not None:
-        from loracast.report.terminal import relation_table
+        _print_relation(relation, form)
 
-        show(relation_table(relation))
+
+def _print_relation(relation: "Relation", form: str) -> None:
+    from loracast.report import frames
+    from loracast.report.terminal import relation_table
+
+    put(form, lambda: relation_table(relation), lambda: frames.relation(relation))
+
+
+def _told(form: str, line: str) -> None:
+    """Say where something lies: beside a table for people, and out of the way of one for a script."""
+    (print if form == TABLE else say)(line)
 
 
 @sweep_app.command("relate")
@@ -262,27 +279,29 @@ def sweep_relate(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Results folders of rank sweeps.")],
     out: JsonOut = Path("thresholds.json"),
     overwrite: Overwrite = False,
+    form: Form = TABLE,
 ) -> None:
     """Lay thresholds beside what the series are like. Over the finished sweeps of several data sets.
 
     Example: loracast sweep relate results/sweep-cinc2019 results/sweep-shanghai-cgm --out thresholds.json
     """
-    from loracast.report.terminal import relation_table
     from loracast.study.ranks.analyse import read_sweep
     from loracast.study.ranks.properties import relate
     from loracast.study.summary import write_facts
 
     relation = relate([read_sweep(folder) for folder in folders])
     write_facts(relation, out, overwrite=overwrite)
-    show(relation_table(relation))
-    print(f"Wrote {out}")
+    _print_relation(relation, form)
+    _told(form, f"Wrote {out}")
 
 
 @app.command()
 def bench(
     out: JsonOut = Path("bench.json"),
-    backbones: Annotated[str | None, typer.Option(help="Comma-separated; all whose weights are here.")] = None,
-    methods: Annotated[str | None, typer.Option(help="Comma-separated; all.")] = None,
+    backbones: Annotated[
+        str | None, typer.Option(help="Comma-separated; all whose weights are here.", autocompletion=BACKBONES)
+    ] = None,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated; all.", autocompletion=METHODS)] = None,
     steps: Annotated[int, typer.Option(help="Training steps that are timed.")] = 10,
     batch_size: Annotated[int, typer.Option(help="Windows a step.")] = 32,
     context: Annotated[int, typer.Option(help="Steps seen.")] = 72,
@@ -293,7 +312,8 @@ def bench(
     compare: Annotated[
         list[Path] | None, typer.Option(help="Measure nothing; lay this file beside others (repeat the option).")
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="With --compare: print Markdown.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The same as --format markdown.")] = False,
+    form: Form = TABLE,
 ) -> None:
     """Measure what each method costs on this machine. Time, memory, bytes, energy; synthetic windows, one file.
 
@@ -301,12 +321,11 @@ def bench(
 
     Example: loracast bench --compare here.json --compare there.json --markdown
     """
+    form = "markdown" if markdown else form
     if compare:
-        from loracast.report.render import markdown as as_markdown
-        from loracast.report.terminal import side_by_side
+        from loracast.report.terminal import measured_side_by_side, side_by_side
 
-        table = side_by_side(compare)
-        print(as_markdown(table)) if markdown else show(table)
+        put(form, lambda: side_by_side(compare), lambda: measured_side_by_side(compare))
     else:
         from loracast.study.bench import bench as measure
 
@@ -323,15 +342,17 @@ def bench(
             resume=resume,
             say=say,
         )
+        from loracast.report import frames
         from loracast.report.terminal import bench_table
 
-        show(bench_table(result))
+        put(form, lambda: bench_table(result), lambda: frames.bench(result))
 
 
 @app.command()
 def status(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results folder of `loracast run` or `sweep`.")],
-    as_json: AsJson = False,
+    form: Form = TABLE,
+    as_json: RowsAsJson = False,
 ) -> None:
     """Say how far an experiment is. Each run in order: done, failed and why, half-trained, waiting.
 
@@ -341,21 +362,21 @@ def status(
     from loracast.study.runs import status_of
 
     rows = status_of(folder)
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    else:
-        show(status_table(rows))
+    put("json" if as_json else form, lambda: status_table(rows), lambda: rows)
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results folder of `loracast run`.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results folder of `loracast run`.")],
+    form: Form = TABLE,
+) -> None:
     """Print an experiment's table and draw its report. Writes report.html and figures.
 
     Example: loracast report results/mimic3-demo
     """
     from loracast.report import read_summary
 
-    _print_summary(folder, read_summary(folder))
+    _print_summary(folder, read_summary(folder), form)
 
 
 @app.command()
@@ -377,11 +398,7 @@ def _draw(folder: Path) -> Path:
     return write_report(folder)
 
 
-def _print_summary(folder: Path, summary: "Summary") -> None:
-    from loracast.report.terminal import told_of_result
-
+def _print_summary(folder: Path, summary: "Summary", form: str = TABLE) -> None:
     page = _draw(folder)
-    for part in told_of_result(summary):
-        show(part)
-        print()
-    print(f"Report: {page}")
+    put_result(summary, form)
+    _told(form, f"Report: {page}")

@@ -56,9 +56,9 @@ def answers(summary: Summary) -> pd.DataFrame:
 
 def answer_table(summary: Summary) -> Table:
     """The answer as a table: a line a comparison, or a line for all arms where they are many."""
-    arms, notes = subjects_of(summary), [*_explained(summary), *heavy_windows(summary)]
+    arms, notes = subjects_of(summary), [*explained(summary), *heavy_windows(summary)]
     if len(arms) > FEW:
-        return _counted(summary, arms, notes)
+        return counted(summary, arms, notes)
     decimals = precision(summary)
     several = len(arms) > 1
     names = {arm.arm: short_name(arm) for arm in arms}
@@ -85,7 +85,7 @@ def answer_table(summary: Summary) -> Table:
         Column("without any\none patient", influence, optional=True),
     )
     return table_of(
-        answers(summary), columns, title=_title(summary, arms), notes=notes, kind="answer",
+        answers(summary), columns, title=title_of(summary, arms), notes=notes, kind="answer",
         group=lambda row: heading_of(summary, row["signal"]),
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def answer_cell(row: Row) -> Cell:
     return Cell("not shown" if row["verdict"] == "no difference shown" else told.text, told.look)
 
 
-def _title(summary: Summary, arms: Sequence[ArmSummary]) -> str:
+def title_of(summary: Summary, arms: Sequence[ArmSummary]) -> str:
     if not arms:
         return "The answer: nothing was adapted, nothing was asked"
     models = list(dict.fromkeys(arm.model for arm in arms))
@@ -106,7 +106,7 @@ def _title(summary: Summary, arms: Sequence[ArmSummary]) -> str:
     return f"The answer: is {arms[0].arm if len(arms) == 1 else f'any of {named}'} better? Data: {source_of(summary)}"
 
 
-def _counted(summary: Summary, arms: Sequence[ArmSummary], notes: Sequence[str]) -> Table:
+def counted(summary: Summary, arms: Sequence[ArmSummary], notes: Sequence[str]) -> Table:
     """How many of many arms are shown better and worse, on how many patients."""
     frame = answers(summary)
     rows = []
@@ -127,23 +127,24 @@ def _counted(summary: Summary, arms: Sequence[ArmSummary], notes: Sequence[str])
         Column("shown better", lambda row: count(row["better"])),
         Column("shown worse", lambda row: count(row["worse"])),
         Column("not shown", lambda row: count(row["not shown"])),
-        Column("patients,\nwindows", lambda row: f"{count(row['patients'])}, {count(row['windows'])}"),
+        Column("patients", lambda row: count(row["patients"])),
+        Column("windows", lambda row: count(row["windows"])),
         Column("turn without\none patient", lambda row: count(row["turned"]), optional=True),
     )
     return table_of(
-        pd.DataFrame(rows), columns, title=_title(summary, arms), notes=notes, kind="answer",
+        pd.DataFrame(rows), columns, title=title_of(summary, arms), notes=notes, kind="answer",
         group=lambda row: heading_of(summary, row["signal"]),
     )  # fmt: skip
 
 
-def _explained(summary: Summary) -> list[str]:
-    """What stands in the table, in words."""
+def explained(summary: Summary, *, interval: str = "In brackets") -> list[str]:
+    """What stands in the table, in words; `interval` says where the interval does."""
     tested = max((arm.scores[s].n_patients for arm in summary.arms for s in arm.scores), default=0)
     if tested == 1:
         return ["There is one test patient: nothing can be said of others, so nothing is compared."]
     seeds = " and training seeds" if any(len(arm.seeds) > 1 for arm in summary.arms) else ""
     told = [
-        f"MAE is the mean absolute error in the unit of the signal; below 0 the arm errs less. In brackets the 95 % "
+        f"MAE is the mean absolute error in the unit of the signal; below 0 the arm errs less. {interval} the 95 % "
         f"interval over patients{seeds}. “Not shown” is not “equal”: the interval says how large a difference may be."
     ]
     if tested < FEWEST_PATIENTS:

@@ -4,6 +4,10 @@
 that; `csv` writes the frame itself, raw numbers and all. Whatever a text might mean to a form is escaped (`files`).
 """
 
+import csv as writing
+import io
+import json
+import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +91,7 @@ def table_of(
     kind: str = "",
     group: Callable[[Row], str] | None = None,
 ) -> Table:
-    """Write a frame, or rows, in `columns`; `group` says under which heading a row stands, neighbours together."""
+    """Write a frame in `columns`; `group` says under which heading a row stands, neighbours together."""
     found = [
         (group(row) if group else "", [_cell(column.written(row)) for column in columns]) for row in records(frame)
     ]
@@ -193,13 +197,31 @@ def _markdown_line(texts: Sequence[str]) -> str:
     return "| " + " | ".join(markdown_text(text.strip()) for text in texts) + " |"
 
 
-def csv(frame: "pd.DataFrame") -> str:
-    """The frame as it is, for a script: raw numbers to the last digit, nothing where something is missing.
+def csv(frame: "pd.DataFrame | Rows") -> str:
+    """The rows as they are, for a script: raw numbers to the last digit, nothing where something is missing.
 
     A text that a spreadsheet would take for a formula begins with an apostrophe.
     """
-    safe = frame.map(lambda value: csv_text(value) if isinstance(value, str) else value)
-    return safe.to_csv(index=False, lineterminator="\n")
+    stream = io.StringIO()
+    rows = records(frame)
+    names = list(rows[0]) if isinstance(frame, Sequence) and rows else list(getattr(frame, "columns", ()))
+    writer = writing.writer(stream, lineterminator="\n")
+    writer.writerow([csv_text(str(name)) for name in names])
+    for row in rows:
+        writer.writerow([csv_text(value) if isinstance(value, str) else value for value in row.values()])
+    return stream.getvalue()
+
+
+def as_json(frame: "pd.DataFrame | Rows") -> str:
+    """The rows as a list of objects: raw numbers, null where something is missing or is no finite number."""
+    rows = [
+        {
+            str(name): None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
+        for row in records(frame)
+    ]
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 
 def latex(table: Table) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from loracast.report import frames
 from loracast.report.doubts import note_of, properties_told, rule_of, warning_of, who_swept
 from loracast.report.readable import ABSENT, count, decimals_for, duration, number, percent
-from loracast.report.render import Cell, Column, Row, Table, table_of
+from loracast.report.render import Cell, Column, Row, Table, records, table_of
 from loracast.report.tables import within
 from loracast.study.ranks.result import ALL, RankSweep, Relation
 
@@ -113,40 +113,45 @@ def terminal_table(sweep: RankSweep) -> Table:
     def away(row: Row) -> str:
         if row["rank"] is None or row["rank"] == row["best_rank"]:
             return ABSENT
-        return f"{'worse ' if row['worse_than_best_rank'] else ''}{_three(row, 'difference', sign=True)}"
+        return _digits(row["difference"], sign=True)
 
-    def overfits(row: Row) -> str:
-        if row["overfit"] is None:
-            return ""
-        return f"{'yes' if row['overfit'] else 'no'}\n{row['overfit_seeds']}, {row['overfit_gap']:.0%}"
+    def end(name: str) -> Callable[[Row], Cell]:
+        beside = name.startswith("difference")
+
+        def written(row: Row) -> str:
+            is_best = beside and row["rank"] == row["best_rank"]
+            return "" if row[name] is None or is_best else _digits(row[name], sign=beside)
+
+        return told(written)
 
     columns = (
         Column("rank", told(place), words=True, least=11),
         Column("trained", told(lambda row: count(row["trainable_parameters"]))),
-        Column("validation\n[95 %]", told(lambda row: _three(row, "validation"))),
-        Column("− best\n[95 %]", told(away)),
-        Column("test\n[95 %]", told(lambda row: _three(row, "test"))),
-        Column("overfits\nseeds, gap", told(overfits)),
+        Column("valid-\nation", told(lambda row: _digits(row["validation"]))),
+        Column("95 %\nfrom", end("validation_low")),
+        Column("\nto", end("validation_high")),
+        Column("−\nbest", told(away)),
+        Column("95 %\nfrom", end("difference_low")),
+        Column("\nto", end("difference_high")),
+        Column("test", told(lambda row: _digits(row["test"]))),
+        Column("shown\nworse", told(lambda row: "worse" if row["worse_than_best_rank"] else ""), optional=True),
     )
     seeds = f"{len(sweep.seeds)} seed{'' if len(sweep.seeds) == 1 else 's'}"
     title = (
         f"{sweep.data}: {sweep.model} {sweep.method}, {seeds}, {sweep.patients['validation']} validation and "
         f"{sweep.patients['test']} test patients"
     )
-    legend = f"[ ] is a 95 % interval over patients and seeds. * has the lowest validation error. → {rule_of(sweep)}"
+    legend = f"From, to: a 95 % interval over patients and seeds. * has the lowest validation error. → {rule_of(sweep)}"
     by_seed = (f"{signal} {', '.join(map(str, found.by_seed))}" for signal, found in sweep.thresholds.items())
+    frame = frames.ranks(sweep)
+    overfit = [f"{row['signal']} {row['rank']}" for row in records(frame) if row["overfit"]]
     notes = [legend, f"Thresholds of each seed alone: {'; '.join(by_seed)}.", *map(note_of, sweep.notes)]
+    if overfit:
+        notes.insert(2, f"Overfits in most seeds: {', '.join(overfit)}.")
     return table_of(
-        frames.ranks(sweep), columns, title=title, notes=notes,
+        frame, columns, title=title, notes=notes,
         group=lambda row: f"{row['signal']}, {row['metric'].upper()}",
     )  # fmt: skip
-
-
-def _three(row: Row, name: str, *, sign: bool = False) -> str:
-    """An error with three significant digits and its interval below."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    bounds = "" if low is None else f"\n[{_digits(low, sign=sign)}, {_digits(high, sign=sign)}]"
-    return _digits(row[name], sign=sign) + bounds
 
 
 def _digits(value: float | None, *, sign: bool = False) -> str:
@@ -180,7 +185,7 @@ def series_table(sweep: RankSweep, labels: Labels | None = None) -> Table:
 def relation_table(found: Relation, *, correlations: bool = True) -> Table:
     """Thresholds beside what the series are like, with what may not be concluded.
 
-    The last row has Spearman's coefficients and their numbers of rows; a document may do without.
+    The last two rows have Spearman's coefficients and their numbers of rows; a document may do without.
     """
     shown = {True: "shown", False: "not shown", None: ABSENT}
 
@@ -196,7 +201,8 @@ def relation_table(found: Relation, *, correlations: bool = True) -> Table:
     ]
     frame = frames.relation(found)
     if correlations:
-        told = {name: f"{_digits(one.spearman, sign=True)}\nn={one.rows}" for name, one in found.correlations.items()}
-        last = pd.DataFrame([{"data": "Spearman", "signal": "", **told}])
+        told = {name: _digits(one.spearman, sign=True) for name, one in found.correlations.items()}
+        known = {name: str(one.rows) for name, one in found.correlations.items()}
+        last = pd.DataFrame([{"data": "Spearman", "signal": "", **told}, {"data": "rows", "signal": "", **known}])
         frame = pd.concat([frame.astype(object), last], ignore_index=True)
     return table_of(frame, columns, notes=[warning_of(found), *properties_told(found.correlations)])

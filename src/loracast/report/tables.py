@@ -169,25 +169,6 @@ PAGE = (
 )
 
 
-def _terminal_difference(row: Row) -> Cell:
-    verdict = row["vs_zero_shot_verdict"]
-    told = "not shown" if verdict == "no difference shown" else verdict
-    first = _difference(row) if told is None else f"{told} {_difference(row)}"
-    return Cell(f"{first}\n{_difference_interval(row)}".strip(), verdict_cell(verdict).look)
-
-
-TERMINAL = (
-    replace(ARM, least=15),
-    Column("trained\ntime", lambda row: f"{count(row['trainable_parameters'])}\n{_train_time(row)}"),
-    Column("MAE\n[95 %]", lambda row: Cell(f"{_measure(row, 'mae')}\n{_mae_interval(row)}", "best")),
-    Column("RMSE\nbias", lambda row: f"{_measure(row, 'rmse')}\n{_measure(row, 'bias')}"),
-    Column("MASE\nCRPS", lambda row: f"{number(row['mase'], 3)}\n{_measure(row, 'crps')}"),
-    Column("in 80 %\nmemory", lambda row: f"{percent(row['coverage_80'])}\n{memory(row['peak_memory_bytes'])}"),
-    Column("MAE − zero-shot\n[95 %]", _terminal_difference),
-)
-"""Two lines an arm, so that it fits 80 columns."""
-
-
 def main_table(summary: Summary) -> Table:
     """Errors in physical units for the page, arm by arm under each signal; bold are MAEs not shown to be worse."""
     title = "Errors on the test patients, in the unit of each signal"

@@ -4,20 +4,21 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loracast.errors import ConfigError
 from loracast.report import frames, sweeps
-from loracast.report.answers import answer_table
 from loracast.report.doubts import Reason, told_of
 from loracast.report.lists import words_as_they_are
-from loracast.report.readable import ABSENT, count, energy, memory, moment, number, plural, size
+from loracast.report.readable import count, energy, memory, moment, number, plural, size
 from loracast.report.render import Column, Row, Table, table_of
-from loracast.report.results import source_of
-from loracast.report.tables import TERMINAL, scored
+from loracast.report.screen import screen_tables
 from loracast.report.words import choices_told
 from loracast.study.ranks.result import RankSweep, Relation
 from loracast.study.summary import Summary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Facts = Mapping[str, Any]
 
@@ -28,12 +29,12 @@ def told_of_result(summary: Summary) -> list[Table | str]:
     lines = [f"! {one.code} {one.title}. {_shortly(one.reason)}".strip() for one in warned]
     head = f"{plural(len(warned), 'check')} of {len(summary.checks)} warn{'s' if len(warned) == 1 else ''}."
     searched = "What was searched, and on whom:\n" + "\n".join(f"- {told}" for told in choices_told(summary))
-    return [
-        replace(answer_table(summary), loud=summary.data.simulated),
-        result_table(summary),
-        searched,
-        "\n".join([head, *lines]),
-    ]
+    split = []
+    if summary.windows.split_by_windows:
+        split = [
+            "The split by all patients would have left a side without windows: those with some are shared out alone."
+        ]
+    return [*screen_tables(summary), searched, *split, "\n".join([head, *lines])]
 
 
 def _shortly(reason: Reason) -> str:
@@ -41,16 +42,6 @@ def _shortly(reason: Reason) -> str:
     left = len(reason.parts) - reason.open
     more = f"; and {left} more" if left > 0 else ""
     return f"{reason.head}{'; '.join(reason.parts[: reason.open])}{more}{reason.tail}"
-
-
-def result_table(summary: Summary) -> Table:
-    """An experiment: two lines an arm under each signal, so that it fits 80 columns."""
-    note = "MAE, RMSE, bias and CRPS in the unit of the signal; [ ] is a 95 % interval over patients and training seeds"
-    title = f"{summary.name}: {source_of(summary)}"
-    table = table_of(
-        scored(summary), TERMINAL, title=title, notes=[note], group=lambda row: row["behind"].replace(": ", "\n")
-    )
-    return replace(table, loud=summary.data.simulated)
 
 
 def threshold_table(sweep: RankSweep) -> Table:
@@ -68,16 +59,13 @@ def bench_table(result: Facts) -> Table:
     failed = [row for row in result["rows"] if row["status"] != "done"]
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result["settings"].items())
 
-    def quartiles(row: Row) -> str:
-        low, high = row["step_seconds_low"], row["step_seconds_high"]
-        return ABSENT if low is None else f"{moment(low)} to {moment(high)}"
-
     columns = (
         words_as_they_are("model"),
         words_as_they_are("method"),
         Column("trained\nnumbers", lambda row: _if_done(row, count(row["trainable_parameters"]))),
         Column("a step", lambda row: moment(row["step_seconds"])),
-        Column("quartiles", quartiles),
+        Column("quartiles\nfrom", lambda row: moment(row["step_seconds_low"])),
+        Column("\nto", lambda row: moment(row["step_seconds_high"])),
         Column("a window's\nforecast", lambda row: moment(row["forecast_seconds_per_window"])),
         Column("peak\nmemory", lambda row: memory(row["peak_memory_bytes"])),
         Column("on the\nGPU", lambda row: memory(row["peak_gpu_memory_bytes"]), optional=True),
@@ -98,11 +86,7 @@ def side_by_side(files: Sequence[Path]) -> Table:
     A ratio above 1 is slower. Raises ConfigError for fewer than two files, for one that is no bench, and where
     settings differ.
     """
-    from loracast.study.bench.settings import read_bench
-
-    found = [read_bench(file) for file in files]
-    _refuse_unlike(files, found)
-    results = dict(zip(string.ascii_uppercase, found, strict=False))
+    results = _lettered(files)
     first, *others = results
     columns = [words_as_they_are("model"), words_as_they_are("method")]
     for name, head in zip(frames.TIMES, ("step", "forecast"), strict=True):
@@ -111,6 +95,20 @@ def side_by_side(files: Sequence[Path]) -> Table:
     columns += [Column(f"memory\n{letter}", _memory(f"memory_bytes_{letter}")) for letter in results]
     machines = [f"{letter}: {_machine(result)}" for letter, result in results.items()]
     return table_of(frames.benches(results), columns, notes=machines)
+
+
+def measured_side_by_side(files: Sequence[Path]) -> "pd.DataFrame":
+    """The same as raw numbers; raises as `side_by_side` does."""
+    return frames.benches(_lettered(files))
+
+
+def _lettered(files: Sequence[Path]) -> dict[str, Any]:
+    """The benches by letter, in the order in which they were given."""
+    from loracast.study.bench.settings import read_bench
+
+    found = [read_bench(file) for file in files]
+    _refuse_unlike(files, found)
+    return dict(zip(string.ascii_uppercase, found, strict=False))
 
 
 def _time(name: str, letter: str) -> Callable[[Row], str]:

@@ -9,6 +9,8 @@ from typing import Literal
 from loracast.errors import ConfigError
 from loracast.types import Say
 
+ENGINES = ("processes", "ray")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -30,8 +32,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ConfigError(f"{self.jobs} jobs given; at least 1 is needed.")
-        if self.engine not in ("processes", "ray"):
-            raise ConfigError(f"No engine {self.engine!r}. Engines: processes, ray.")
+        if self.engine not in ENGINES:
+            raise ConfigError(f"No engine {self.engine!r}. Engines: {', '.join(ENGINES)}.")
         if self.max_hours is not None and self.max_hours <= 0:
             raise ConfigError(f"A budget of {self.max_hours:g} hours given; it must be more than 0.")
         if self.engine != "ray" and (self.address is not None or self.gpus or self.cpus != 1):

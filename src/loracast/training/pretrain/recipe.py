@@ -140,12 +140,17 @@ class Recipe(BaseModel):
         return self.seed + 1_000_003
 
 
+def packaged_recipes() -> list[str]:
+    """The names of the recipes that ship."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
 def load_recipe(name: str) -> Recipe:
     """Read the packaged recipe `name`, or the TOML file at that path.
 
     Raises ConfigError for an unknown name or a recipe with a missing, misspelt or mistyped key.
     """
-    known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    known = packaged_recipes()
     path = RECIPES / f"{name}.toml" if name in known else Path(name)
     if not path.is_file():
         raise ConfigError(
