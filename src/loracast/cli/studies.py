@@ -226,6 +226,7 @@ def sweep_ranks(
     """
     from loracast.study.ranks.sweep import sweep_ranks as sweep_table
     from loracast.study.ranks.sweep import sweep_tables
+    from loracast.study.tracked import track_report
 
     window = {"context": context, "horizon": horizon, "stride": stride, "joint": joint or None}
     settings = {
@@ -255,9 +256,11 @@ def sweep_ranks(
         relation = found[1]
     for folder, sweep in sweeps.items():
         _draw(folder)
+        track_report(track or (), folder, say=say)
         if relation is None or form == TABLE:
             _print_sweep(sweep, form)
-        _told(form, f"Report: {folder / 'report.html'}\n")
+        _told(form, f"Report: {folder / 'report.html'}
+")
     if relation is not None:
         _print_relation(relation, form)
 
