@@ -29,6 +29,7 @@ from loracast.cli.app import (
     whole_numbers,
 )
 from loracast.cli.completion import BACKBONES, METHODS
+from loracast.cli.experiments import ExperimentName
 from loracast.cli.tables import TABLE, Form, put, put_result
 from loracast.cli.terminal import say
 from loracast.errors import LoracastError
@@ -36,55 +37,6 @@ from loracast.errors import LoracastError
 if TYPE_CHECKING:
     from loracast.study.ranks.result import RankSweep, Relation
     from loracast.study.summary import Summary
-
-
-@app.command()
-def experiments(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Print the TOML of this one, e.g. as a start of your own.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the experiments that come with loracast. `loracast run NAME` runs one; NAME here prints its TOML.
-
-    Example: loracast experiments
-
-    Example: loracast experiments mimic3-demo > mine.toml
-    """
-    from loracast.study.packaged import listed_experiments, packaged_text
-
-    if name is not None:
-        print(packaged_text(name), end="")
-    elif as_json:
-        print(json.dumps(listed_experiments(), indent=2))
-    else:
-        from loracast.report.lists import experiments_table
-
-        show(experiments_table(listed_experiments()))
-
-
-def _named(given: str) -> Any:
-    """An experiment as it is asked for: a file by its path, whose folders are nobody's business, else a name."""
-    return Path(given) if Path(given).is_file() else given
-
-
-def _completed(begun: str) -> list[str]:
-    """What the name of an experiment may be completed to: those that come with loracast, and TOML files here."""
-    from loracast.study.packaged import packaged
-
-    files = [str(file) for file in Path().glob("*.toml")]
-    return [name for name in (*packaged(), *files) if name.startswith(begun)]
-
-
-ExperimentName = Annotated[
-    str,
-    typer.Argument(
-        metavar="EXPERIMENT",
-        help="A .toml, or a name that `loracast experiments` lists, e.g. mimic3-demo.",
-        callback=_named,
-        autocompletion=_completed,
-    ),
-]
 
 
 @app.command()
