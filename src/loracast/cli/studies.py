@@ -211,8 +211,7 @@ def sweep_ranks(
         track_report(track or (), folder, say=say)
         if relation is None or form == TABLE:
             _print_sweep(sweep, form)
-        _told(form, f"Report: {folder / 'report.html'}
-")
+        _told(form, f"Report: {folder / 'report.html'}\n")
     if relation is not None:
         _print_relation(relation, form)
 
