@@ -70,7 +70,9 @@ def workspace(
             try:
                 con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
                 con.execute(f"SET temp_directory = {quoted(folder / 'spill')}")
-                con.execute("SET enable_progress_bar = false")
+                # Only where it is on: in a notebook without ipywidgets even to turn it off is refused.
+                if one(con, "SELECT current_setting('enable_progress_bar')") == (True,):
+                    con.execute("SET enable_progress_bar = false")
                 con.execute("SET TimeZone = 'UTC'")  # else times would depend on where the machine stands
                 yield con
             finally:
