@@ -93,7 +93,6 @@ def test_jointly_all_signals_of_a_stay_end_with_its_last_cell(tmp_path):
     np.testing.assert_array_equal(part.context, np.array(expected, np.float32))
     assert part.groups().tolist() == [0, 0, 1]
     assert [one.last_time for one in part.series[:2]] == [START + timedelta(minutes=40)] * 2
-    assert part.observed().tolist() == pytest.approx([1 / 6, 1, 5 / 6])
 
 
 def test_a_series_has_one_number_wherever_it_is_met_and_no_two_have_the_same():

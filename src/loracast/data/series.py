@@ -111,10 +111,6 @@ class Tails:
         """The number of each series itself (`One.number`)."""
         return np.array([one.number for one in self.series], np.int64)
 
-    def observed(self) -> Float[np.ndarray, " series"]:
-        """The share of each context that was observed."""
-        return np.asarray((~np.isnan(self.context)).mean(axis=1))
-
     def with_quantiles(
         self,
         quantiles: Float[np.ndarray, "series horizon level"],

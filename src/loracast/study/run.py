@@ -42,7 +42,7 @@ from loracast.training.task import window_task
 from loracast.tuning.adapter import base_digest, save_adapter
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
-from loracast.tuning.card import SeenData, SeenWindow, Training
+from loracast.tuning.card import Losses, SeenData, SeenWindow, Training
 from loracast.tuning.method import Attached
 from loracast.types import LEVELS, Say
 
@@ -212,6 +212,7 @@ def training_facts(
         validation_loss=min(e["loss"] for e in curve.validation),
         validation_loss_at_start=curve.validation[0]["loss"],
         validated=validated,
+        losses=Losses(train=curve.train, validation=curve.validation),
         versions=cost.versions(),
     )
 

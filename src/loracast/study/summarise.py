@@ -55,7 +55,7 @@ def summarise_experiment(
     """
     results = _results(runs)
     arms = _arms(runs, results)
-    _write_examples(windows.test, runs)
+    write_examples(windows.test, runs)
     choices = choices_of(
         arms,
         {name: [one.validated for one in found if one.validated] for name, found in results.items()},
@@ -235,7 +235,7 @@ def _reference(runs: Sequence[Run]) -> Path:
     return min(runs, key=rank).folder
 
 
-def _write_examples(windows: WindowSet, runs: Sequence[Run]) -> None:
+def write_examples(windows: WindowSet, runs: Sequence[Run]) -> None:
     """Choose a best, a typical and a worst window of each signal by the reference run, and write them for every run."""
     chosen = choose_examples(windows, quantiles_of(_reference(runs), windows))
     floor = next(run.folder for run in runs if run.name == FLOOR[0])

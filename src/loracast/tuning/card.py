@@ -42,6 +42,13 @@ class SeenData(Frozen):
     split_fingerprint: str
 
 
+class Losses(Frozen):
+    """The learning curve behind an adapter. Losses are `{"step": …, "loss": …}`."""
+
+    train: list[dict[str, float]]
+    validation: list[dict[str, float]]
+
+
 class Training(Frozen):
     """What a card says of the data and the training behind an adapter."""
 
@@ -59,6 +66,10 @@ class Training(Frozen):
     validation_loss_at_start: float
     validated: Validated | None = None
     """On whom the best step was chosen; None in cards of 0.2."""
+    losses: Losses | None = None
+    """None in cards that were written before they were kept."""
+    reading: dict[str, Any] | None = None
+    """How the frame of the training was read (names of its columns, unit, zone …); None where it was no frame."""
     versions: dict[str, str]
 
 

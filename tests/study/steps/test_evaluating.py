@@ -11,10 +11,10 @@ from loracast.data.split import split_patients
 from loracast.data.table import Table
 from loracast.errors import AdapterError
 from loracast.spec import SplitSpec
-from loracast.study.steps import evaluating
 from loracast.study.steps.asked import own_split
 from loracast.study.steps.evaluating import evaluate_table
 from loracast.study.steps.forecasting import forecast_table
+from loracast.study.steps.scoring import refuse_trained_patients
 from loracast.tuning.card import TrainedCard, read_card
 from tests.conftest import PATIENT, cohort, write_long
 from tests.study.steps.conftest import FEW, LOOP, WINDOW, adapt
@@ -93,7 +93,7 @@ def test_a_split_that_could_test_a_trained_patient_is_refused(vitals, tiny, adap
     card = card.model_copy(update={"data": card.data.model_copy(update={"split_fingerprint": "another"})})
     windows = type("W", (), {"meta": {"table_fingerprint": fewer.fingerprint, "split_fingerprint": "one"}})()
     with pytest.raises(AdapterError, match="patients of its training could be tested"):
-        evaluating._same_split({adapter: card}, windows)
+        refuse_trained_patients({"adapter": card}, windows)
 
 
 @pytest.mark.parametrize("ask", ["forecast", "evaluate"])

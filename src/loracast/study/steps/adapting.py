@@ -92,6 +92,7 @@ def adapt_table(
                 _tell_split(windows, say)
                 _tell_twins(windows, say)
         facts = _train(job, windows, resume=resume, progress=progress, say=say, track=track)
+        facts = facts.model_copy(update={"reading": getattr(table, "reading", None) or None})
         with distributed.main_first():
             if distributed.is_main():
                 save_adapter(attached, spec, out, base=base, training=facts, overwrite=overwrite or ours)

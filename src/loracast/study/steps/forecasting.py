@@ -1,9 +1,11 @@
 """Forecasting: what follows every series of a long table, as a table of quantiles."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 from tqdm.auto import tqdm
@@ -52,7 +54,7 @@ def forecast_table(
     """
     table = table if isinstance(table, Table) else open_table(table)
     settings, spec = asked(ForecastSpec, forecasting, "The forecast"), asked(WindowSpec, window, "The window")
-    levels = _levels(quantiles)
+    levels = ascending(quantiles)
     pseudonyms = None if keyed is None else Pseudonyms.of_file(Path(keyed))
     out, sources = Path(out), (table.path, adapter, backbone, keyed)
     refuse_taken(out, overwrite=overwrite)
@@ -65,70 +67,121 @@ def forecast_table(
 
         model = load_adapter(Path(adapter), backbone=base_of(card, backbone))
     spec = within(spec, table.step_seconds, [model.card]).resolved(table.step_seconds)
-    assert spec.context is not None
-    check_window(model.card, spec.context)
-    from loracast.study.run import paths_of
-
-    paths = paths_of(model, settings)
-    if paths is not None and not set(levels) <= set(LEVELS):
-        check_paths(levels, paths)
-    series = too_sparse = 0
-    signals = {name: signal_named(name, table.units) for name in table.signals}
-    noticed = Noticed(signals)
+    plan = ForecastPlan(model, spec, settings, levels, clip=clip, pseudonyms=pseudonyms)
+    told = None
     with claimed(out, *sources, overwrite=overwrite, inside=True), written(out, overwrite=overwrite) as temporary:
         writer = None
-        parts = tails_of(table, spec.context, settings.batch_size, joint=spec.joint)
-        for tails in tqdm(parts, unit="batch", disable=not progress):
-            found = _ahead(model, tails, table, spec, settings, levels)
-            codes = np.array([table.signals.index(one.signal) for one in tails.series])
-            known = ~np.isnan(found[:, 0, 0])
-            noticed.add(tails.context[known], found[known], codes[known])
-            if clip:
-                low, high = np.array([(facts.low, facts.high) for facts in signals.values()])[codes].T
-                found = np.clip(found, low[:, None, None], high[:, None, None])
-            part = tails.with_quantiles(found, levels, table.step_seconds, pseudonyms)
+        for part, facts in forecasts(table, plan, progress=progress):
             writer = writer or pq.ParquetWriter(temporary, part.schema)
             writer.write_table(part)
-            series, too_sparse = series + len(known), too_sparse + int((~known).sum())
+            told = facts
         assert writer is not None, "an opened table has at least one series"
         writer.close()
-    return ForecastFacts(
-        series=series,
-        too_sparse=too_sparse,
-        least_observed=spec.min_context_observed,
-        context=spec.context,
-        samples=paths,
-        clipped=clip,
-        keyed=pseudonyms is not None,
-        signals=noticed.facts(),
+    assert told is not None
+    return told
+
+
+@dataclass(frozen=True)
+class ForecastPlan:
+    """A model, and what is asked of it; `window` has its lengths filled in (`WindowSpec.resolved`).
+
+    Raises BackboneError for a context that the model would cut short, ConfigError for levels that it cannot give.
+    """
+
+    model: Model
+    window: WindowSpec
+    settings: ForecastSpec
+    levels: tuple[float, ...]
+    clip: bool = False
+    pseudonyms: Pseudonyms | None = None
+
+    def __post_init__(self) -> None:
+        check_window(self.model.card, self.context)
+        if self.paths is not None and not set(self.levels) <= set(LEVELS):
+            check_paths(self.levels, self.paths)
+
+    @property
+    def context(self) -> int:
+        """Steps that the model sees."""
+        assert self.window.context is not None
+        return self.window.context
+
+    @property
+    def horizon(self) -> int:
+        """Steps that it forecasts."""
+        assert self.window.horizon is not None
+        return self.window.horizon
+
+    @property
+    def paths(self) -> int | None:
+        """Sample paths a series; None where the model draws none."""
+        from loracast.study.run import paths_of
+
+        return paths_of(self.model, self.settings)
+
+
+def forecasts(table: Table, plan: ForecastPlan, *, progress: bool = True) -> Iterator[tuple[pa.Table, ForecastFacts]]:
+    """The forecasts of a table's series, batch by batch, each with what there is to say of all so far."""
+    series = too_sparse = 0
+    signals = {name: signal_named(name, table.units) for name in table.signals}
+    noticed, spec = Noticed(signals), plan.window
+    parts = tails_of(table, plan.context, plan.settings.batch_size, joint=spec.joint)
+    for tails in tqdm(parts, unit="batch", leave=False, disable=not progress):
+        found = ahead(tails.context, rows_of_tails(tails, table.step_seconds, plan), plan)
+        codes = np.array([table.signals.index(one.signal) for one in tails.series])
+        known = ~np.isnan(found[:, 0, 0])
+        noticed.add(tails.context[known], found[known], codes[known])
+        if plan.clip:
+            low, high = np.array([(facts.low, facts.high) for facts in signals.values()])[codes].T
+            found = np.clip(found, low[:, None, None], high[:, None, None])
+        series, too_sparse = series + len(known), too_sparse + int((~known).sum())
+        facts = ForecastFacts(
+            series=series,
+            too_sparse=too_sparse,
+            least_observed=spec.min_context_observed,
+            context=plan.context,
+            samples=plan.paths,
+            clipped=plan.clip,
+            keyed=plan.pseudonyms is not None,
+            signals=noticed.facts(),
+        )
+        yield tails.with_quantiles(found, plan.levels, table.step_seconds, plan.pseudonyms), facts
+
+
+def rows_of_tails(tails: Tails, step_seconds: int, plan: ForecastPlan) -> Rows:
+    """What a model may know of these series besides their values."""
+    import torch
+
+    return Rows(
+        torch.from_numpy(tails.starts(step_seconds)),
+        step_seconds,
+        torch.from_numpy(tails.groups()) if plan.window.joint else None,
+        plan.window.season or 1,
+        torch.from_numpy(tails.numbers()),
     )
 
 
-def _ahead(
-    model: Model, tails: Tails, table: Table, spec: WindowSpec, settings: ForecastSpec, levels: tuple[float, ...]
+def ahead(
+    context: Float[np.ndarray, "series context"], rows: Rows, plan: ForecastPlan
 ) -> Float[np.ndarray, "series horizon level"]:
     """The quantiles of the steps after each series, NaN for one of which too little was observed to say anything."""
     import torch
 
     from loracast.models.forecast import predict
 
-    assert spec.horizon is not None
-    found = np.full((len(tails.series), spec.horizon, len(levels)), np.nan, np.float32)
+    found = np.full((len(context), plan.horizon, len(plan.levels)), np.nan, np.float32)
     # The rule by which windows are cut, and so scored: of others nobody knows what a forecast is worth.
-    rich = (tails.observed() >= spec.min_context_observed) & (tails.observed() > 0)
+    observed = (~np.isnan(context)).mean(axis=1)
+    rich = (observed >= plan.window.min_context_observed) & (observed > 0)
     if rich.any():
-        rows = Rows(
-            torch.from_numpy(tails.starts(table.step_seconds)[rich]),
-            table.step_seconds,
-            torch.from_numpy(tails.groups()[rich]) if spec.joint else None,
-            spec.season or 1,
-            torch.from_numpy(tails.numbers()[rich]),
-        )
-        found[rich] = predict(model, tails.context[rich], spec.horizon, settings, rows, levels)
+        kept = torch.from_numpy(rich)
+        group, series = (None if one is None else one[kept] for one in (rows.group, rows.series))
+        some = replace(rows, start=rows.start[kept], group=group, series=series)
+        found[rich] = predict(plan.model, context[rich], plan.horizon, plan.settings, some, plan.levels)
     return found
 
 
-def _levels(given: Sequence[float]) -> tuple[float, ...]:
+def ascending(given: Sequence[float]) -> tuple[float, ...]:
     """The levels in ascending order, each once; raises ConfigError for what is no level."""
     check_levels(given)
     return tuple(sorted(set(given)))
