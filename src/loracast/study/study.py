@@ -148,7 +148,7 @@ def _summary(
     """The summary of the arms that are done with all their seeds; None where there is none to speak of."""
     open_arms = {run.name for number, run in enumerate(runs) if number not in done}
     whole = [run for run in runs if run.name not in open_arms]
-    if all(run.name in FLOOR for run in whole) or any(name in open_arms for name in FLOOR):
+    if open_arms and (all(run.name in FLOOR for run in whole) or any(name in open_arms for name in FLOOR)):
         return None
     missing = [
         Missing(arm=fact["arm"], seed=fact["seed"], state=fact["state"], reason=fact["reason"])
