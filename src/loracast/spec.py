@@ -5,7 +5,7 @@ Also what may stand in the tables that are asked from: the models, methods and r
 
 from collections.abc import Iterator
 from importlib.metadata import entry_points
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,10 +22,30 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class Asked(Frozen):
+    """Settings that a caller may make by name; facts about data, which never quote what they hold, are none.
+
+    >>> issubclass(TrainSpec, Asked)
+    True
+    """
+
+    if not TYPE_CHECKING:  # a checker reads the arguments from the fields
+
+        def __init__(self, **given: Any) -> None:
+            """Raises ConfigError for what cannot be, as `parse` does."""
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                raise ConfigError(_refused(type(self), error, type(self).__name__)) from error
+
+        # Pydantic calls it for an object that is made by name alone, and not for one within another.
+        __init__.__pydantic_base_init__ = True
+
+
 Spec = TypeVar("Spec", bound=Frozen)
 
 
-class WindowSpec(Frozen):
+class WindowSpec(Asked):
     """How windows are cut, in steps of the grid; what is left out follows from the grid (`resolved`).
 
     >>> WindowSpec(context=48, horizon=12).horizon
@@ -71,7 +91,7 @@ class WindowSpec(Frozen):
         return self.model_copy(update=filled)
 
 
-class SplitSpec(Frozen):
+class SplitSpec(Asked):
     """Who is on which side: patients, seeded; by shares, or fold `fold` of `folds`.
 
     >>> SplitSpec(seed=1, shares=(0.6, 0.2, 0.2)).shares
@@ -94,7 +114,7 @@ class SplitSpec(Frozen):
         return self
 
 
-class TrainSpec(Frozen):
+class TrainSpec(Asked):
     """The training loop; the learning rate left out is the method's own default.
 
     >>> TrainSpec(steps=200, learning_rate=0.001).batch_size
@@ -121,7 +141,7 @@ class TrainSpec(Frozen):
     """Most windows that a validation score reads (a seeded choice where there are more)."""
 
 
-class ForecastSpec(Frozen):
+class ForecastSpec(Asked):
     """How arms forecast.
 
     >>> ForecastSpec(samples=20).batch_size
@@ -140,8 +160,13 @@ def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        lines = "\n".join(f"  {_told(kind, mistake)}" for mistake in error.errors())
-        raise ConfigError(f"{what} asks for what cannot be done:\n{lines}") from error
+        raise ConfigError(_refused(kind, error, what)) from error
+
+
+def _refused(kind: type["Frozen"], error: ValidationError, what: str) -> str:
+    """What pydantic has found, one line a mistake."""
+    lines = "\n".join(f"  {_told(kind, mistake)}" for mistake in error.errors())
+    return f"{what} asks for what cannot be done:\n{lines}"
 
 
 def _told(kind: type[Frozen], mistake: Any) -> str:

@@ -12,7 +12,7 @@ from loracast.errors import ConfigError, DataError
 from loracast.files import digest, read_toml
 from loracast.models.naive import FLOOR
 from loracast.models.registry import kind_of, models
-from loracast.spec import ForecastSpec, Frozen, Seed, SplitSpec, TrainSpec, WindowSpec, parse
+from loracast.spec import Asked, ForecastSpec, Seed, SplitSpec, TrainSpec, WindowSpec, parse
 from loracast.study.packaged import PACKAGED, find_experiment
 from loracast.tuning.arm import ArmSpec
 
@@ -20,8 +20,13 @@ MARGIN = 0.01
 """By how much worse than the best a rank may be and still suffice, as a share of the best's error: set beforehand."""
 
 
-class ExperimentSpec(Frozen):
-    """A whole comparison: data × arms × seeds, on the same windows."""
+class ExperimentSpec(Asked):
+    """A whole comparison: data × arms × seeds, on the same windows.
+
+    >>> data, arms = {"source": "table", "path": "vitals.parquet"}, [{"model": "theta"}]
+    >>> ExperimentSpec(name="small", data=data, arms=arms).windows.min_context_observed
+    0.5
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     data: AnyReader
@@ -72,22 +77,44 @@ class ExperimentSpec(Frozen):
 
     @property
     def competitors(self) -> tuple[ArmSpec, ...]:
-        """Every arm: the naive floor, the baselines, then those that were given."""
+        """Every arm: the naive floor, the baselines, then those that were given.
+
+        >>> data = {"source": "table", "path": "vitals.parquet"}
+        >>> spec = ExperimentSpec(name="small", data=data, arms=[{"model": "theta"}], baselines=["ets"])
+        >>> [arm.name for arm in spec.competitors]
+        ['last-value', 'seasonal-naive', 'context-mean', 'ets', 'theta']
+        """
         given = {arm.name for arm in self.arms}
         short = [name for name in dict.fromkeys((*FLOOR, *self.baselines)) if name not in given]
         return (*(ArmSpec.model_validate({"model": name}) for name in short), *self.arms)
 
     def seeds_of(self, arm: ArmSpec) -> tuple[int, ...]:
-        """The seeds that an arm runs with; what trains nothing runs once, with the first."""
+        """The seeds that an arm runs with; what trains nothing runs once, with the first.
+
+        >>> data = {"source": "table", "path": "vitals.parquet"}
+        >>> spec = ExperimentSpec(name="small", data=data, arms=[{"model": "theta"}], seeds=[0, 1])
+        >>> spec.seeds_of(spec.arms[0])
+        (0,)
+        """
         return self.seeds if arm.method.trains else self.seeds[:1]
 
     @property
     def digest(self) -> str:
-        """What tells this experiment from another, wherever its files lie."""
+        """What tells this experiment from another, wherever its files lie.
+
+        >>> data = {"source": "table", "path": "vitals.parquet"}
+        >>> len(ExperimentSpec(name="small", data=data, arms=[{"model": "theta"}]).digest)
+        16
+        """
         return digest(self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """The spec for a result file, without paths: fingerprints of data and weights say more."""
+        """The spec for a result file, without paths: fingerprints of data and weights say more.
+
+        >>> data = {"source": "table", "path": "vitals.parquet"}
+        >>> ExperimentSpec(name="small", data=data, arms=[{"model": "theta"}]).as_json()["arms"][0]["model"]
+        'theta'
+        """
         content = self.model_dump(mode="json", exclude={"data"})
         return content | {"data": self.data.as_json(), "arms": [arm.as_json() for arm in self.arms]}
 

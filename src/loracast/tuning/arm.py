@@ -7,7 +7,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, model_serializer, m
 
 from loracast.errors import ConfigError
 from loracast.models.registry import kind_of
-from loracast.spec import Frozen, Share, TrainSpec, parse
+from loracast.spec import Asked, Share, TrainSpec, parse
 from loracast.tuning.method import Method, PeftMethod
 from loracast.tuning.methods import method_named
 from loracast.types import Kind
@@ -16,7 +16,7 @@ BY_KIND: dict[Kind, str] = {"naive": "as-is", "statistical": "as-is", "network":
 """The method of a model that has one only; a pretrained one has many, and a caller must choose."""
 
 
-class ArmSpec(Frozen):
+class ArmSpec(Asked):
     """One model with one method; what is left out is the method's own default (`loracast methods` lists them).
 
     In a file, and as JSON, the settings of the method stand beside the others: `{model, method, rank, alpha, …}`.
@@ -74,7 +74,11 @@ class ArmSpec(Frozen):
 
     @property
     def changed(self) -> set[str]:
-        """The arm's own settings that differ from their defaults."""
+        """The arm's own settings that differ from their defaults.
+
+        >>> sorted(ArmSpec(model="chronos-t5-nano", method=LoRA(), patients=0.5).changed)
+        ['method', 'model', 'patients']
+        """
         bare = type(self).model_fields
         return {name for name in bare if getattr(self, name) != bare[name].get_default(call_default_factory=True)}
 
@@ -83,6 +87,9 @@ class ArmSpec(Frozen):
         """What tables and folders call this arm: model, method, its size, and what was set otherwise than usual.
 
         Neither its revision nor its training is told: arms that differ in these alone are for two experiments.
+
+        >>> ArmSpec(model="chronos-t5-nano", method=LoRA(rank=4), patients=0.5).name
+        'chronos-t5-nano lora r=4 patients=0.5'
         """
         parts = [self.label] if self.method.name in self.UNNAMED else [self.label, self.method.name]
         parts += self.method.words()
@@ -94,20 +101,36 @@ class ArmSpec(Frozen):
 
     @property
     def label(self) -> str:
-        """The model without the folders, or the owner on the Hub, before its name."""
+        """The model without the folders, or the owner on the Hub, before its name.
+
+        >>> ArmSpec(model="amazon/chronos-bolt-small", method=LoRA()).label
+        'chronos-bolt-small'
+        """
         return self.model.rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def terms(self) -> tuple[str, str | None, int | None]:
-        """What an arm shares with the zero-shot arm that it is held against: model, revision, the context it sees."""
+        """What an arm shares with the zero-shot arm that it is held against: model, revision, the context it sees.
+
+        >>> ArmSpec(model="chronos-t5-nano", method=LoRA(), context=24).terms
+        ('chronos-t5-nano', None, 24)
+        """
         return self.model, self.revision, self.context
 
     def as_json(self) -> dict[str, Any]:
-        """The arm for a result file, without the place of its model on this machine."""
+        """The arm for a result file, without the place of its model on this machine.
+
+        >>> ArmSpec(model="models/mine", method=LoRA()).as_json()["model"]
+        'mine'
+        """
         return self.model_dump(mode="json") | {"model": self.label}
 
     def training_of(self, spec: TrainSpec, parameters: int) -> TrainSpec:
-        """The training of this arm with everything filled in, for a network of so many numbers."""
+        """The training of this arm with everything filled in, for a network of so many numbers.
+
+        >>> ArmSpec(model="chronos-t5-nano", method=LoRA()).training_of(TrainSpec(), 500_000).learning_rate
+        0.001
+        """
         own = parse(TrainSpec, self.method.training(spec).model_dump() | self.training, "The arm's training")
         rate = self.learning_rate or own.learning_rate or self.method.rate(parameters)
         return own.model_copy(update={"learning_rate": rate or None})

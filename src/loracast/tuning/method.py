@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from loracast.spec import Frozen, TrainSpec
+from loracast.spec import Asked, TrainSpec
 from loracast.tuning.sites import modules_at, pattern_of, with_own_weights
 from loracast.types import Kind
 
@@ -55,7 +55,7 @@ class Attached:
         return self.peft is None and len(self.trainable) == len(list(self.network.net.parameters()))
 
 
-class Method(Frozen):
+class Method(Asked):
     """How a model is tuned. The fields of a subclass are its settings; their docstrings are what `--help` says."""
 
     name: ClassVar[str]
