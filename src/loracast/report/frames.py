@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from loracast.errors import ConfigError
 from loracast.report.results import comparisons_of, scored_signals
+from loracast.scoring.compare import Paired
 from loracast.scoring.facts import Bounds, Difference, Scores
 from loracast.study.ranks.result import ALL, Beside, Measured, RankRow, RankSweep, Relation
 from loracast.study.summary import ArmSummary, Costs, Summary
@@ -28,6 +30,58 @@ def results(summary: Summary) -> pd.DataFrame:
     rows = [_result(summary, arm, signal) for signal in summary.data.signals for arm in summary.arms]
     compared = (f"{name}_{key}" for name in COMPARED for key in ("patients", "flips"))
     return _whole(pd.DataFrame(rows), *SIZES, "trainable_parameters", "total_parameters", *_BYTES, *compared)
+
+
+LEADING = ("mae", "rmse", "crps", "mase", "mse_scaled", "mape", "dtw_scaled")
+"""Scores by which arms can be ordered: the lower the better."""
+
+
+def leaderboard(summary: Summary, signal: str | None = None, metric: str = "mae") -> pd.DataFrame:
+    """A row a signal and arm, the lowest score first within each signal: errors of different units have no mean.
+
+    The score with its 95 % interval, the difference in MAE to zero-shot (to the best naive forecast) with its verdict,
+    what was trained, and the patients and windows behind it. `signal` keeps one signal. Raises ConfigError for a
+    signal that is not there, and for a score that has no better end.
+    """
+    if metric not in LEADING:
+        raise ConfigError(f"No order by {metric!r}. Order by one of: {', '.join(LEADING)}.")
+    signals = scored_signals(summary)
+    if signal is not None and signal not in signals:
+        raise ConfigError(f"No signal {signal!r} was scored. Signals: {', '.join(signals)}.")
+    frame = results(summary)
+    parts = [
+        frame[frame["signal"] == name].sort_values(metric, kind="stable", na_position="last")
+        for name in (signals if signal is None else (signal,))
+    ]
+    names = {
+        **dict.fromkeys(("signal", "unit", "arm", metric, f"{metric}_low", f"{metric}_high")),
+        **dict.fromkeys(f"vs_{against}_{key}" for against in ("zero_shot", "naive") for key in SHOWN),
+        **dict.fromkeys(("trainable_parameters", "n_patients", "n_windows")),
+    }
+    measured = {name: float for name in names if name.endswith((metric, "_low", "_high", "_difference"))}
+    shown = pd.concat(parts, ignore_index=True)[list(names)].astype(measured)
+    return shown.rename(columns={"n_patients": "patients", "n_windows": "windows"})
+
+
+SHOWN = ("difference", "low", "high", "verdict")
+
+
+def pairs(summary: Summary, found: Mapping[str, Paired], *, arm: str, reference: str, metric: str) -> pd.DataFrame:
+    """A row a signal: how one arm differs from another in a score, with verdict, influence, patients and windows."""
+    rows = []
+    for signal in (name for name in summary.data.signals if name in found):
+        one = found[signal]
+        alone = one.patients < FEWEST_COMPARED  # one patient says nothing of others: there is no comparison
+        low, high = _ends(one.ci95)
+        left_low, left_high = _ends(one.left_out)
+        rows.append({
+            "signal": signal, "unit": summary.data.signals[signal].unit, "arm": arm, "reference": reference,
+            "metric": metric, "difference": None if alone else one.difference, "low": low, "high": high,
+            "verdict": None if alone else one.verdict, "flips": one.flips,
+            "left_out_low": left_low, "left_out_high": left_high, "patients": one.patients, "windows": one.windows,
+        })  # fmt: skip
+    measured = dict.fromkeys(("difference", "low", "high", "left_out_low", "left_out_high"), float)
+    return _whole(pd.DataFrame(rows).astype(measured), "flips", "patients", "windows")
 
 
 COMPARED = ("vs_zero_shot", "vs_naive", "vs_full", "vs_best")

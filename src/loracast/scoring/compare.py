@@ -1,6 +1,7 @@
 """Sums to facts: the scores of an arm with their intervals, and what may be said of it against another arm."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -96,6 +97,53 @@ def _worst_window(sums: PatientSums) -> WorstWindow | None:
 
 
 def _difference(ours: PatientSums, theirs: PatientSums, reference: str, *, seed: int, resamples: int) -> Difference:
+    found = _paired(ours, theirs, seed=seed, resamples=resamples)
+    return Difference(
+        reference=reference,
+        mae_difference=found.difference,
+        ci95=found.ci95,
+        verdict=found.verdict,
+        patients=found.patients,
+        left_out=found.left_out,
+        flips=found.flips,
+    )
+
+
+class Paired(NamedTuple):
+    """The paired difference in one score, ours less theirs; see `facts.Difference` for the parts."""
+
+    difference: float | None
+    ci95: Bounds | None
+    verdict: Verdict
+    patients: int
+    windows: int
+    left_out: Bounds | None
+    flips: int | None
+
+
+PAIRED = ("mae", "crps", "mase")
+"""Scores of which the lower is the better and which are means, so that patients can be left out one by one."""
+
+
+def paired(
+    arm: Runs, reference: Runs, metric: str = "mae", *, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Paired]:
+    """The paired difference in a score of `PAIRED` per signal: arm minus reference, below 0 is better.
+
+    Raises ConfigError for another score, DataError if the two did not score the same windows.
+    """
+    if metric not in PAIRED:
+        raise ConfigError(f"No comparison by {metric!r}. Compare by one of: {', '.join(PAIRED)}.")
+    ours, theirs = by_signal(arm, [metric]), by_signal(reference, [metric])
+    check_same(ours, theirs, "The arm and the reference")
+    return {
+        signal: _paired(sums, theirs[signal], seed=seed, resamples=resamples)
+        for signal, sums in ours.items()
+        if len(sums.patients)
+    }
+
+
+def _paired(ours: PatientSums, theirs: PatientSums, *, seed: int, resamples: int) -> Paired:
     (found,) = differences([ours], theirs, seed=seed, resamples=resamples)
     patients = len(ours.patients)
     single = influence(ours, theirs, seed=seed, resamples=resamples)
@@ -104,15 +152,8 @@ def _difference(ours: PatientSums, theirs: PatientSums, reference: str, *, seed:
     if single is not None and found.ci95 is not None and patients >= FEWEST_PATIENTS:
         # By the interval alone: that there is one patient fewer than the rule asks for is no influence of anyone.
         flips = sum(verdict_of(without, patients) != verdict for without in single.intervals)
-    return Difference(
-        reference=reference,
-        mae_difference=found.value,
-        ci95=found.ci95,
-        verdict=verdict,
-        patients=patients,
-        left_out=None if single is None else single.left_out,
-        flips=flips,
-    )
+    left_out = None if single is None else single.left_out
+    return Paired(found.value, found.ci95, verdict, patients, ours.windows, left_out, flips)
 
 
 def verdict_of(ci95: Bounds | None, patients: int) -> Verdict:

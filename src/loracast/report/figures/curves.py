@@ -118,11 +118,11 @@ def _drawing(results: Results, found: Recorded, told: str) -> Drawing:
     styles = arm_styles(summary)
     for axes, (name, curves) in zip(grid, found.items(), strict=True):
         for place, (_, learning) in enumerate(curves):
-            _curves(axes, learning, styles[name].colour, DASHES[place % len(DASHES)])
+            draw_curves(axes, learning, styles[name].colour, DASHES[place % len(DASHES)])
         panel_title(axes, name, len(found))
     for axes in grid[:: columns_for(len(found))]:
         axes.set_ylabel("loss")
-    handles = _handles([seed for seed, _ in max(found.values(), key=len)])
+    handles = handles_of([seed for seed, _ in max(found.values(), key=len)])
     finish(figure, results, provenance(results), label="training step", handles=handles, columns=min(len(handles), 7))
     patients, windows = summary.data.patients, summary.windows.counts
     sizes = ", ".join(
@@ -163,7 +163,8 @@ def _points(recorded: Sequence[dict[str, float]]) -> tuple[np.ndarray, np.ndarra
     return tuple(np.array([point[key] for point in recorded], dtype=float) for key in ("step", "loss"))  # type: ignore[return-value]
 
 
-def _curves(axes: Axes, learning: Learning, colour: str, dash: Any) -> None:
+def draw_curves(axes: Axes, learning: Learning, colour: str, dash: Any) -> None:
+    """Draw the losses of one training, with step 0 and the step that was kept."""
     axes.plot(*_points(learning.train), color=colour, ls=dash, lw=0.9, alpha=0.35, zorder=2)
     steps, losses = _points(learning.validation)
     axes.plot(steps, losses, color=colour, ls=dash, marker=".", ms=3.5, zorder=3)
@@ -173,7 +174,8 @@ def _curves(axes: Axes, learning: Learning, colour: str, dash: Any) -> None:
     axes.plot(steps[kept], losses[kept], color=colour, lw=0, marker="*", ms=10, mec="white", mew=0.6, zorder=5)
 
 
-def _handles(seeds: Sequence[int]) -> list[Line2D]:
+def handles_of(seeds: Sequence[int]) -> list[Line2D]:
+    """The legend of learning curves."""
     grey = "#333333"
     handles = [
         Line2D([], [], color=grey, alpha=0.35, lw=0.9, label="training"),

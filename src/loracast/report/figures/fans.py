@@ -49,12 +49,12 @@ def _drawing(results: Results, arm: ArmSummary, run: Run, more: str = "") -> Dra
         for axes, example in zip(line, examples, strict=False):
             twin = reference.get(_window(example))
             overlaid = overlaid or twin is not None
-            _fan(axes, example, styles[arm.arm], twin)
+            fan(axes, example, styles[arm.arm], twin)
             axes.set_title(example.kind, color="#444444")
         for spare in line[len(examples) :]:
             spare.remove()
         line[0].set_ylabel(f"{label_of(results.summary, signal)}\n({unit_of(results.summary, signal)})")
-    handles = _handles(arm.arm, styles[arm.arm], next(iter(rows.values()))[0], overlaid=overlaid)
+    handles = handles_of(arm.arm, styles[arm.arm], next(iter(rows.values()))[0], overlaid=overlaid)
     note = provenance(results, runs=f"forecasts of one run (seed {run.result.seed})")
     finish(figure, results, note, label="hours from the start of the forecast", handles=handles)
     kinds = ", ".join(kind for kind in KINDS if any(item.kind == kind for row in rows.values() for item in row))
@@ -114,7 +114,8 @@ def band_levels(levels: list[float]) -> list[tuple[int, int]]:
     return [pair for place, pair in enumerate(pairs) if pair[0] < pair[1] and pair not in pairs[:place]]
 
 
-def _fan(axes: Axes, example: Example, style: ArmStyle, twin: Example | None) -> None:
+def fan(axes: Axes, example: Example, style: ArmStyle, twin: Example | None) -> None:
+    """Draw one window with its forecast, and over it that of `twin`, zero-shot on the same window."""
     hours = example.step_seconds / 3600
     context, future = _floats(example.context), _floats(example.future)
     context = context[-max(4 * len(future), 24) :]
@@ -153,7 +154,8 @@ def _lone_points(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
     axes.plot(times[lone], values[lone], color="#555555", lw=0, marker=".", ms=3, zorder=4)
 
 
-def _handles(arm: str, style: ArmStyle, example: Example, *, overlaid: bool) -> list[Any]:
+def handles_of(arm: str, style: ArmStyle, example: Example, *, overlaid: bool) -> list[Any]:
+    """What the legend of a fan says, each band by the share that it should hold."""
     levels = example.levels
     handles: list[Any] = [
         Line2D([], [], color="#555555", lw=1.0, label="observed before"),
