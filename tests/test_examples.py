@@ -12,19 +12,14 @@ import pandas as pd
 import pytest
 
 import loracast
+import loracast as lc
 from loracast import errors, spec
 from loracast.tuning.method import Method
 from loracast.tuning.methods import BUILT_IN
 
 GIVEN = {"table": "vitals", "folder": "tmp_path", "tiny": "tiny", "own_frame": "own_frame"}
+GIVEN |= {"tuned": "tuned", "result": "result"}
 """What examples may use without making it: the name, and the fixture that makes it where one does."""
-OWED = frozenset(
-    {
-        *("adapt_table", "evaluate_table", "forecast_table", "load_adapter", "load_backbone", "load_model"),
-        *("merge_adapter", "read_experiment", "run_experiment", "sweep_ranks", "sweep_tables", "write_report"),
-    }
-)
-"""Names that had no example before all had one."""
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -46,8 +41,6 @@ def public() -> dict[str, Any]:
     everything = {name: getattr(loracast, name) for name in loracast.__all__}
     everything |= {one.__name__: one for one in kinds if one is not spec.Frozen}
     for name, one in everything.items():
-        if name in OWED:
-            continue
         if callable(one):
             found[name] = one
         if isinstance(one, type):
@@ -64,6 +57,20 @@ def own_frame() -> pd.DataFrame:
     hours = pd.date_range("2150-03-01", periods=6, freq="h")
     rows = [{"unique_id": who, "ds": hour, "y": 80.0 + step} for who in "ab" for step, hour in enumerate(hours)]
     return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def tuned(vitals: lc.Table) -> lc.Adapted:
+    """A LoRA of two steps."""
+    loop = lc.TrainSpec(steps=2, evaluate_every=1)
+    split = {"shares": (0.6, 0.2, 0.2)}
+    return lc.adapt(vitals, "chronos-t5-nano", lc.LoRA(rank=2), horizon=6, context=24, training=loop, split=split)
+
+
+@pytest.fixture(scope="session")
+def result(vitals: lc.Table, tuned: lc.Adapted) -> lc.Result:
+    """Zero-shot and that LoRA, beside the naive floor."""
+    return lc.evaluate(vitals, ["chronos-t5-nano", tuned], forecasting={"samples": 4})
 
 
 def run(name: str, found: Any, request: pytest.FixtureRequest) -> tuple[int, str]:

@@ -8,7 +8,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "loracast"
 FILES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
 ROOMS = [
     *("errors", "files", "spec", "types"),
-    *("scoring", "data", "models", "tuning", "training", "study", "report", "cli"),
+    *("scoring", "data", "models", "tuning", "training", "study", "report", "doorway", "cli"),
 ]
 """Each imports only from those before it."""
 WITHOUT_TORCH = ("scoring", "data")
@@ -80,8 +80,8 @@ def test_no_two_files_import_each_other_at_their_top():
     assert [found for name in names if (found := circle(name, ()))] == []
 
 
-def test_the_top_floor_has_fifteen_entries_at_most():
-    assert len([path for path in SOURCE.iterdir() if path.name != "__pycache__"]) <= 15
+def test_the_top_floor_has_sixteen_entries_at_most():
+    assert len([path for path in SOURCE.iterdir() if path.name != "__pycache__"]) <= 16
 
 
 def test_files_and_functions_can_be_read_in_one_sitting():

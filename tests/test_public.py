@@ -1,7 +1,9 @@
 """What `import loracast` offers, and what it leaves alone."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,13 +17,22 @@ LIGHT = [
 
 @pytest.mark.parametrize("name", loracast.__all__)
 def test_every_public_name_is_there_and_says_what_it_is(name):
-    assert getattr(loracast, name).__doc__
+    found = getattr(loracast, name)
+    assert found.__doc__ or name == "LEVELS"
     assert name in dir(loracast)
 
 
+def test_what_a_checker_reads_is_what_is_resolved_at_run_time():
+    tree = ast.parse(Path(loracast.__file__).read_text(encoding="utf-8"))
+    (checked,) = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.body[0], ast.ImportFrom)]
+    told = {alias.name: node.module for node in checked.body for alias in node.names if alias.asname == alias.name}
+    assert told == loracast._HOME
+    assert loracast.__all__ == sorted(told)
+
+
 def test_another_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'adapt'"):
-        _ = loracast.adapt
+    with pytest.raises(AttributeError, match="no attribute 'adapt_tabel'"):
+        _ = loracast.adapt_tabel
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +46,14 @@ def test_importing_what_is_light_loads_nothing_that_is_heavy():
         "print(sorted({'torch', 'transformers', 'peft', 'chronos', 'matplotlib', 'duckdb'} & set(sys.modules)))",
     )
     assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_the_front_door_opens_onto_nothing():
+    heavy = "{'torch', 'pandas', 'pyarrow', 'pydantic', 'numpy'} & set(sys.modules)"
+    found = run(
+        "-c", f"import sys, loracast as lc; print(sorted({heavy})); lc.LoRA, lc.Table; print('torch' in sys.modules)"
+    )
+    assert found.stdout.split() == ["[]", "False"], found.stderr
 
 
 def test_data_and_scores_load_no_torch():

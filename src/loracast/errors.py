@@ -79,3 +79,11 @@ class BudgetError(LoracastError):
     Traceback (most recent call last):
     loracast.errors.BudgetError: 3 of 8 runs are done. Go on with --resume.
     """
+
+
+class LoracastWarning(UserWarning):
+    """What a caller should know though the work was done: series without numbers, a patient who may be two.
+
+    >>> issubclass(LoracastWarning, UserWarning)
+    True
+    """

@@ -111,6 +111,10 @@ def merge_adapter(folder: Path | str, out: Path | str, *, backbone: str | None =
 
     Its forecasts are those of the adapter up to rounding. Raises AdapterError as `load_adapter` does, ConfigError where
     `out` exists and `overwrite` is not given, and, even then, where it is, holds or lies in the adapter or its base.
+
+    >>> merged = merge_adapter(tuned.folder, folder / "merged")
+    >>> lc.load(merged).name
+    'chronos-t5-nano lora r=2'
     """
     folder, out = Path(folder), Path(out)
     card = read_card(folder, Card)
