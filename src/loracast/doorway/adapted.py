@@ -241,7 +241,9 @@ def window_of(window: WindowSpec | Mapping[str, Any] | None, *, horizon: int | N
     for name, given in (("horizon", horizon), ("context", context)):
         if given is not None and getattr(whole, name) not in (None, given):
             raise ConfigError(f"{name}={given} given, and {getattr(whole, name)} in the window. Give one of the two.")
-    return asked(WindowSpec, {**whole.model_dump(), **_given(horizon=horizon, context=context)}, "The window")
+    return asked(
+        WindowSpec, {**whole.model_dump(exclude_unset=True), **_given(horizon=horizon, context=context)}, "The window"
+    )
 
 
 def _given(**settings: Any) -> dict[str, Any]:

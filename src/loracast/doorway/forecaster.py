@@ -73,7 +73,7 @@ class Forecaster:
         samples: int = 100,
         seed: int = 0,
         season: int | None = None,
-        min_context_observed: float = 0.5,
+        min_context_observed: float | None = None,
         progress: bool = False,
         **reading: "Unpack[Reading]",
     ) -> "np.ndarray": ...
@@ -88,7 +88,7 @@ class Forecaster:
         samples: int = 100,
         seed: int = 0,
         season: int | None = None,
-        min_context_observed: float = 0.5,
+        min_context_observed: float | None = None,
         progress: bool = False,
     ) -> "pd.DataFrame": ...
     @overload
@@ -102,7 +102,7 @@ class Forecaster:
         samples: int = 100,
         seed: int = 0,
         season: int | None = None,
-        min_context_observed: float = 0.5,
+        min_context_observed: float | None = None,
         progress: bool = False,
         **reading: "Unpack[Reading]",
     ) -> "IntoDataFrameT": ...
@@ -116,7 +116,7 @@ class Forecaster:
         samples: int = 100,
         seed: int = 0,
         season: int | None = None,
-        min_context_observed: float = 0.5,
+        min_context_observed: float | None = None,
         progress: bool = False,
         **reading: "Unpack[Reading]",
     ) -> Any:
@@ -130,8 +130,8 @@ class Forecaster:
 
         `horizon` and `context` are in steps: those of the adaptation; else 6 hours after 24 for steps of an hour, after
         all of an array as far as the model takes it (`WindowSpec.resolved`). `samples` are the paths of a model that
-        draws some. A series of whose context less than the share `min_context_observed` was observed gets NaN, and a
-        LoracastWarning counts these. Raises ConfigError, DataError, AdapterError and BackboneError where data or
+        draws some. A series of whose context less than the share `min_context_observed` (half) was observed gets NaN,
+        and a LoracastWarning counts these. Raises ConfigError, DataError, AdapterError and BackboneError where data or
         settings do not fit the model.
 
         >>> tuned.forecast(table).columns[:6].tolist()
@@ -139,8 +139,7 @@ class Forecaster:
         """
         import numpy as np
 
-        given: dict[str, Any] = {"horizon": horizon, "context": context, "season": season}
-        given |= {"min_context_observed": min_context_observed}
+        given = {"horizon": horizon, "context": context, "season": season, "min_context_observed": min_context_observed}
         window = parse(WindowSpec, {key: value for key, value in given.items() if value is not None}, "The forecast")
         settings = parse(ForecastSpec, {"samples": samples, "seed": seed}, "The forecast")
         check_levels(quantile_levels)
@@ -259,7 +258,8 @@ class Forecaster:
 
         if samples < FEWEST_PATHS:
             raise ConfigError(f"{samples} paths asked for; a fan is drawn from {FEWEST_PATHS} at least.")
-        window = WindowSpec(horizon=horizon, context=context)
+        given = {"horizon": horizon, "context": context}
+        window = parse(WindowSpec, {key: value for key, value in given.items() if value is not None}, "The plot")
         table = as_table(data, reading, usual=self._reading())
         with quiet():
             plan = self._plan(

@@ -158,7 +158,9 @@ class Result:
         with matplotlib.rc_context({**RC, "figure.dpi": SCREEN}):
             drawing = fans.draw(results) if arm is None else fans.draw_of(results, self.summary.arm(self._arm(arm)))
         if drawing is None:
-            raise ConfigError(f"No example forecasts are kept in {self.folder.name}. Evaluate, or run, again.")
+            raise ConfigError(
+                f"No example forecasts of 100 paths or more are kept in {self.folder.name}. Evaluate, or run, again."
+            )
         return shown(drawing.figure)
 
     @property
