@@ -16,6 +16,7 @@ from loracast.files.private import PrivateFolder
 from loracast.models.registry import is_listed, kind_of
 from loracast.spec import ForecastSpec, SplitSpec, TrainSpec, WindowSpec
 from loracast.tuning.arm import BY_KIND, ArmSpec
+from loracast.tuning.card import TrainedCard
 from loracast.tuning.method import Method
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ def evaluate(
     `split` says how.
 
     The result lies in the new folder `out`, or in a private temporary one. Raises ConfigError for what is no model, for
-    two of one name, and for a split or window other than that of an adapted model; AdapterError for adapted models that
-    differ in these; otherwise as `lc.load` and `lc.adapt` do.
+    two of one name; AdapterError for a split other than that of an adapted model, and for adapted models that differ in
+    window or split; otherwise as `lc.load` and `lc.adapt` do.
 
     >>> result = lc.evaluate(table, ["chronos-t5-nano"], horizon=6, context=24, forecasting={"samples": 4})
     >>> result.arms
     ['last-value', 'seasonal-naive', 'context-mean', 'chronos-t5-nano zero-shot']
     """
-    from loracast.study.steps.asked import asked
+    from loracast.study.steps.asked import asked, fits_adapter, own_split
 
     table = opened(table)
     spec = window_of(window, horizon=horizon, context=context)
@@ -64,8 +65,12 @@ def evaluate(
     for one in models:
         _refuse_strange(one)
     adapted = [one for one in models if isinstance(one, Adapted)]
+    having = None
     if adapted:
-        spec, sides = _theirs(adapted, spec, sides if split is not None else None, table)
+        card = _alike(adapted)
+        if split is not None:
+            own_split(card, sides)
+        spec, sides, having = fits_adapter(spec, card, table), card.split, card.window.cut
     place = PrivateFolder("results") if out is None else Path(out)
     folder = place.path / "results" if isinstance(place, PrivateFolder) else place
     refuse_taken(folder)
@@ -78,7 +83,8 @@ def evaluate(
     with quiet():
         objects = [made(one) for one in models]
         competitors, given = _competitors(objects, models)
-        _scored(table, competitors, folder, window=spec, split=sides, settings=settings, progress=bars(progress))
+        known = {"window": spec, "split": sides, "having": having, "settings": settings, "progress": bars(progress)}
+        _scored(table, competitors, folder, **known)
     return Result(place, given)
 
 
@@ -105,12 +111,8 @@ def _refuse_strange(one: Any) -> None:
         )
 
 
-def _theirs(
-    adapted: Sequence[Adapted], window: WindowSpec, split: SplitSpec | None, table: Table
-) -> tuple[WindowSpec, SplitSpec]:
-    """The window and the split that the adapted models bring; refused where they differ, or others were asked for."""
-    from loracast.study.steps.asked import fits_adapter
-
+def _alike(adapted: Sequence[Adapted]) -> TrainedCard:
+    """The card whose window and split are those of all; raises AdapterError where they differ."""
     first = adapted[0].card
     for one in adapted:
         if (one.card.window, one.card.split) != (first.window, first.split):
@@ -118,12 +120,7 @@ def _theirs(
                 f"{adapted[0].name} and {one.name} have different windows or patient splits. Evaluate them one by one, "
                 "or adapt both with the same window and split."
             )
-    if split is not None and split != first.split:
-        raise ConfigError(
-            f"{adapted[0].name} was adapted with another split than is asked for, so patients of its training could be "
-            "tested. Leave split out: it brings its own."
-        )
-    return fits_adapter(window, first, table), first.split
+    return first
 
 
 def _competitors(objects: Sequence[Any], given: Sequence[Any]) -> "tuple[list[Competitor], list[tuple[Any, str]]]":
