@@ -3,9 +3,10 @@
     nice python benchmarks/mutation.py --json benchmarks/mutation.json
 
 mutmut (settings: `[tool.mutmut]` in pyproject.toml) plants one fault at a time in a copy, `mutants/`, and runs the
-tests that reach it. All faults of scoring and of the split are tried, and of tuning a seeded choice: its tests load
-torch. Counted as noticed is what a test fails on, or what makes it hang. Not planted are other words of a message that
-is raised, and other constants of a module or a class, which tests of their own hold.
+tests that reach it. All faults of the split are tried, and of scoring and of tuning a seeded choice each, so that it
+takes an hour and not three; with enough for `--of-scoring` and `--of-tuning`, all of them. Counted as noticed is what a
+test fails on, or what makes it hang. Not planted are other words of a message that is raised, and other constants of a
+module or a class, which tests of their own hold.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "mutants"
-WHOLE, SAMPLED = ("loracast.scoring.", "loracast.data.split."), "loracast.tuning."
+WHOLE, SAMPLED = "loracast.data.split.", {"of_scoring": "loracast.scoring.", "of_tuning": "loracast.tuning."}
 MEANING = {1: "killed", 3: "killed", 0: "survived", 5: "no tests", 33: "no tests"} | dict.fromkeys(
     (36, 24, -24, 152, 255), "hung"
 )
@@ -60,6 +61,7 @@ def figure(chosen: dict[str, int | None], known: int, arguments: argparse.Namesp
         "noticed": round((total["killed"] + total["hung"]) / len(found), 4) if found else None,
         "by_file": {name: dict(counted) for name, counted in sorted(by_file.items())},
         "not_noticed": sorted(name for name, code in found.items() if MEANING.get(code) not in ("killed", "hung")),
+        "of_scoring": arguments.of_scoring,
         "of_tuning": arguments.of_tuning,
         "seed": arguments.seed,
         "command": "python benchmarks/mutation.py " + " ".join(sys.argv[1:]),
@@ -71,8 +73,9 @@ def figure(chosen: dict[str, int | None], known: int, arguments: argparse.Namesp
 def main() -> None:
     """Plant, run and count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of-scoring", type=int, default=400, help="faults of scoring to choose (default 400)")
     parser.add_argument("--of-tuning", type=int, default=200, help="faults of tuning to choose (default 200)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of that choice")
+    parser.add_argument("--seed", type=int, default=0, help="seed of these choices")
     parser.add_argument("--json", type=Path, help="file to write the figure to")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier call has tried")
     parser.add_argument("--count", action="store_true", help="try nothing: count what an earlier call has tried")
@@ -80,16 +83,17 @@ def main() -> None:
     if not (arguments.resume or arguments.count):
         shutil.rmtree(WORK, ignore_errors=True)
     if not arguments.count:
-        mutmut(*(f"{part}*" for part in WHOLE))
-    known = codes()
-    tuning = sorted(name for name in known if name.startswith(SAMPLED))
-    sample = random.Random(arguments.seed).sample(tuning, min(arguments.of_tuning, len(tuning)))
-    waiting = [name for name in sample if known[name] is None]
+        mutmut(f"{WHOLE}*")  # which also makes those of the other rooms
+    known, chosen = codes(), set[str]()
+    for option, part in SAMPLED.items():
+        names = sorted(name for name in known if name.startswith(part))
+        chosen |= set(random.Random(arguments.seed).sample(names, min(getattr(arguments, option), len(names))))
+    waiting = sorted(name for name in chosen if known[name] is None)
     if waiting and not arguments.count:
         mutmut(*waiting)
         known = codes()
-    chosen = {name: code for name, code in known.items() if name in sample or name.startswith(WHOLE)}
-    told = json.dumps(figure(chosen, len(known), arguments), indent=2)
+    tried = {name: code for name, code in known.items() if name in chosen or name.startswith(WHOLE)}
+    told = json.dumps(figure(tried, len(known), arguments), indent=2)
     print(told)
     if arguments.json:
         arguments.json.write_text(told + "\n", encoding="utf-8")
