@@ -23,11 +23,11 @@ QUICK = {"data mimic3": "", "adapt": "--steps 2", "evaluate": "--samples 4", "fo
 
 
 def command_of(verb: str, tables: Path) -> list[str]:
-    """The first such command that README prints, in words, on these tables."""
+    """The first such command that README prints, in words, on the septic patients of these tables."""
     line = re.search(rf"^ *loracast ({verb} [^#\n]*)", README, re.MULTILINE)[1]
     words = shlex.split(line)
     if verb.startswith("data"):
-        words[2] = str(tables)
+        words[2], words[words.index("--cohort") + 1] = str(tables), "explicit"
     return [*words, *QUICK[verb].split()]
 
 
