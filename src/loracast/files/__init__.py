@@ -17,11 +17,12 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from loracast.errors import ConfigError, DataError, LoracastError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 PARTIAL = ".loracast.partial"
 LOCK = ".loracast.lock"
@@ -84,6 +85,8 @@ def alone(path: Path, *, wait: float = 0) -> Iterator[None]:
 
     The system lets go of the lock if this process is killed. Raises ConfigError where another process has it.
     """
+    from filelock import FileLock, Timeout  # asyncio comes with it, which most commands need not wait for
+
     place = _absolute(path)
     place.parent.mkdir(parents=True, exist_ok=True)
     # Not at once: whoever sweeps here holds the lock for a moment, to see whether anybody else does.
@@ -100,7 +103,7 @@ def alone(path: Path, *, wait: float = 0) -> Iterator[None]:
         _let_go(lock)
 
 
-def _let_go(lock: FileLock) -> None:
+def _let_go(lock: "FileLock") -> None:
     """Release a lock and remove its file: before, so that the file of whoever takes it next is not removed."""
     with suppress(OSError):
         Path(lock.lock_file).unlink(missing_ok=True)
@@ -125,8 +128,10 @@ def temporary_beside(path: Path, within: Path | None = None) -> Iterator[Path]:
         lock.release()
 
 
-def _held(folder: Path, name: str) -> tuple[Path, FileLock]:
+def _held(folder: Path, name: str) -> "tuple[Path, FileLock]":
     """A new folder of ours with its lock; another one where a process has swept it before it was locked."""
+    from filelock import FileLock, Timeout
+
     # Only signs that DuckDB takes as they are in a database's name, and few enough for any file system.
     plain = re.sub(r"[^\w.-]", "_", name)[:64]
     while True:
@@ -165,6 +170,8 @@ def _clear(place: Path) -> None:
 @contextmanager
 def _dead(file: Path) -> Iterator[None]:
     """Hold the lock of a process that has ended; raises OSError (a Timeout is one) where it lives."""
+    from filelock import FileLock
+
     with FileLock(file, timeout=0):
         yield
 
