@@ -235,6 +235,22 @@ REFUSED = {
         pd.DataFrame(WIDE), {"value": ["heart_rate", "MAP"], "signal": "map"}, "and signal is left out"
     ),
     "a column of values twice": (pd.DataFrame(WIDE), {"value": ["MAP", "MAP"]}, "Name each column of values once"),
+    "two columns of one signal": (
+        pd.DataFrame(WIDE).assign(map=70), {}, "Rename one of them"
+    ),
+    "two columns called as one signal": (
+        pd.DataFrame({**WIDE, "heart rate": 80}), {}, "'heart_rate' and 'heart rate' are both called as heart_rate"
+    ),
+    "times with and without a zone": (
+        frame_of(time=[*ZONED[:5], HOURS[5]]).astype({"time": object}), {"zone": "UTC"}, "'time' .* several kinds"
+    ),
+    "a lazy frame of a column that is not there": (
+        pl.LazyFrame(LONG).with_columns(pl.col("nothing")), {}, "cannot be carried out"
+    ),
+    "a lazy frame that fails": (
+        pl.LazyFrame({**LONG, "value": [SECRET] * 6}).with_columns(pl.col("value").cast(pl.Float64)), {},
+        "cannot be carried out .*Collect it first",
+    ),
     "a start": (frame_of(), {"start": "2150-03-01"}, "is for an array"),
     "a setting of another kind": (frame_of(), {"unit": 5}, "unit"),
 }  # fmt: skip

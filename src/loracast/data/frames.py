@@ -29,7 +29,7 @@ class Given:
 
     def __init__(self, frame: Any) -> None:
         import narwhals as nw
-        from narwhals.exceptions import NarwhalsError
+        from narwhals.exceptions import DuplicateError
 
         if nw.dependencies.is_pandas_dataframe(frame):
             frame = _without_index(frame)
@@ -38,8 +38,10 @@ class Given:
             self.names: list[str] = self._frame.collect_schema().names()
         except TypeError:
             raise DataError(f"A {type(frame).__name__} given, which is no frame. {GIVE}") from None
-        except NarwhalsError:
+        except DuplicateError:
             raise DataError("The frame given has two columns of one name. Rename one of them.") from None
+        except Exception as error:  # a lazy frame that cannot be carried out, in the words of its library
+            raise _failed(error) from None
         refuse_twins("The frame given", self.names)
 
     def arrow(self, columns: Collection[str]) -> pa.Table:
@@ -49,11 +51,16 @@ class Given:
 
         names = list(dict.fromkeys(columns))
         some = self._frame.select(names)
-        whole = some.collect() if isinstance(some, nw.LazyFrame) else some
+        try:
+            whole = some.collect() if isinstance(some, nw.LazyFrame) else some
+        except Exception as error:  # of whatever library; it may quote values
+            raise _failed(error) from None
         found = {}
         for name in names:
             try:
                 found[name] = _plain(whole[name].to_arrow())
+                if whole[name].dtype == nw.Object and _loses_zones(found[name], whole[name]):
+                    raise TypeError  # Arrow would take a time without a zone for one of UTC
             except (pa.ArrowException, NotImplementedError, OverflowError, TypeError, ValueError) as error:
                 # Not `from error`: Arrow quotes the value that it stumbled over.
                 raise DataError(
@@ -61,6 +68,20 @@ class Given:
                     "several kinds, such as texts among numbers. Give it one kind (df.dtypes shows them)."
                 ) from None
         return pa.table(found)
+
+
+def _failed(error: Exception) -> DataError:
+    return DataError(
+        f"The frame given cannot be carried out ({type(error).__name__}). Collect it first, and see its own message."
+    )
+
+
+def _loses_zones(column: pa.Array, given: Any) -> bool:
+    """Whether some times of an Arrow column with a zone were given without one."""
+    import pyarrow as pa
+
+    zoned = pa.types.is_timestamp(column.type) and column.type.tz is not None
+    return zoned and any(isinstance(one, datetime) and one.tzinfo is None for one in given.to_list())
 
 
 def _without_index(frame: pd.DataFrame) -> pd.DataFrame:

@@ -143,7 +143,7 @@ def _values(reading: Reading, names: Sequence[str]) -> tuple[tuple[str, ...], st
         by_column = _by_name("signal", names)
     if value is None:
         value = _by_name("value", names)
-        wide = {name: column for column in names if (name := known(column))}
+        wide = _wide(names)
         if by_column is None and wide and value is not None:
             raise DataError(
                 f"Column {value!r} could hold the values, or those called as signals: {', '.join(wide.values())}. Say "
@@ -161,6 +161,21 @@ def _values(reading: Reading, names: Sequence[str]) -> tuple[tuple[str, ...], st
             "a signal of your own."
         )
     return (value,), None, (signal or known(value) or value,)
+
+
+def _wide(names: Sequence[str]) -> dict[str, str]:
+    """The column that is called as each known signal; raises DataError where two are."""
+    found: dict[str, str] = {}
+    for column in names:
+        signal = known(column)
+        if signal in found:
+            raise DataError(
+                f"Columns {found[signal]!r} and {column!r} are both called as {signal}. Say which columns hold "
+                "the values: value=['...', '...'], --value SIGNAL=COLUMN."
+            )
+        if signal is not None:
+            found[signal] = column
+    return found
 
 
 def _by_name(role: str, names: Collection[str]) -> str | None:
@@ -183,7 +198,7 @@ def _needed(role: str, given: str | None, names: Collection[str]) -> str:
         also = f", and none is called as a known signal ({', '.join(SIGNALS)})" if role == "value" else ""
         raise DataError(
             f"No column of the {role} is named, none is called {', '.join(CALLED[role])}{also}. The table given has: "
-            f"{told_names(names)}. Say which it is ({role}=..., --{role})."
+            f"{told_names(names) or 'no columns'}. Say which it is ({role}=..., --{role})."
         )
     return found
 
