@@ -22,7 +22,7 @@ def test_the_python_example_is_under_ten_lines_and_runs(tmp_path, monkeypatch, c
     exec(compile(example, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "chronos-t5-nano lora r=2" in printed
-    assert "last-value" in printed
+    assert "best naive" in printed
 
 
 def test_it_is_short_and_says_how_to_install_to_cite_and_where_the_open_data_are():
