@@ -183,6 +183,24 @@ def difference_of(arm: ArmSummary, signal: str, against: str = "vs_zero_shot") -
     return comparisons_of(arm)[against].get(signal)
 
 
+class Percent(NamedTuple):
+    """The paired difference of an arm to zero-shot, in percent of what zero-shot errs, with its interval."""
+
+    value: float
+    ci95: Bounds | None
+    verdict: str
+
+
+def in_percent(arm: ArmSummary, signal: str) -> Percent | None:
+    """The difference of an arm to zero-shot in percent of zero-shot's MAE, its own less the difference; else None."""
+    found, own = difference_of(arm, signal), mae_of(arm, signal)
+    if found is None or found.mae_difference is None or own is None or own - found.mae_difference <= 0:
+        return None
+    scale = 100 / (own - found.mae_difference)
+    bounds = found.ci95 and (scale * found.ci95[0], scale * found.ci95[1])
+    return Percent(scale * found.mae_difference, bounds, found.verdict)
+
+
 def source_of(summary: Summary) -> str:
     """The data in a few words, simulated data named as such."""
     return f"{summary.data.source} (SIMULATED DATA)" if summary.data.simulated else summary.data.source

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loracast.report.readable import count, decimals_for, interval, number, plural, share
+from loracast.report.readable import count, decimals_for, interval, memory, number, plural, share
 from loracast.report.results import (
     MissingArm,
     Results,
@@ -322,5 +322,8 @@ def _machine(facts: Mapping[str, Any]) -> str:
     for key, noun in (("cores", "core"), ("torch_threads", "thread")):
         if key in known:
             parts.append(plural(known.pop(key), noun))
+    for key in ("memory_bytes", "gpu_memory_bytes"):
+        if key in known:
+            known[key.removesuffix("_bytes")] = memory(known.pop(key))
     parts += [f"{key.replace('_', ' ')} {value}" for key, value in known.items()]
     return ", ".join(part for part in [*parts, "no GPU" if gpu is None else str(gpu)] if part)

@@ -9,7 +9,9 @@ from matplotlib.lines import Line2D
 
 from loracast.report.figures.style import (
     DASHES,
+    PAPER,
     Drawing,
+    Sheet,
     arm_handles,
     arm_styles,
     axis_label,
@@ -28,13 +30,13 @@ MOST = 8
 """Lines a panel where arms are many: they lie close together."""
 
 
-def draw_horizon(results: Results) -> Drawing | None:
+def draw_horizon(results: Results, sheet: Sheet = PAPER) -> Drawing | None:
     """MAE of every arm at every step of the horizon, one panel a signal; None where no arm recorded it."""
     summary = results.summary
     signals = [name for name in scored_signals(summary) if any(len(_by_step(arm, name)) for arm in summary.arms)]
     if not signals:
         return None
-    figure, grid = panels(len(signals), columns=columns_for(len(signals)), height=2.0)
+    figure, grid = panels(len(signals), sheet, columns=columns_for(len(signals), sheet), height=2.0)
     styles, drawn = arm_styles(summary), dict[str, None]()
     arms, told = chosen(summary, MANY if len(summary.arms) <= MANY else MOST)
     scale, unit = _unit(summary)
@@ -49,7 +51,7 @@ def draw_horizon(results: Results) -> Drawing | None:
             marked = (place * every // len(arms), every)
             times = np.arange(1, len(errors) + 1) * scale
             axes.plot(times, errors, color=style.colour, ls=style.dash, marker=style.marker, markevery=marked, ms=3.4)
-        panel_title(axes, label_of(summary, signal), len(signals))
+        panel_title(axes, label_of(summary, signal), len(signals), sheet)
         axes.set_ylabel(axis_label(summary, signal, "MAE"))
         if not told:
             axes.set_ylim(bottom=0)
@@ -84,7 +86,7 @@ Recorded = dict[str, list[tuple[int, Learning]]]
 """Arm to its seeds with their curves."""
 
 
-def draw_learning(results: Results) -> Drawing | None:
+def draw_learning(results: Results, sheet: Sheet = PAPER) -> Drawing | None:
     """Training and validation loss of the trained arms with all their seeds; None where nothing was recorded."""
     summary = results.summary
     found = {arm.arm: _recorded(results, arm.arm) for arm in summary.arms}
@@ -101,26 +103,27 @@ def draw_learning(results: Results) -> Drawing | None:
             "arms' pages."
         )
         found = {arm.arm: found[arm.arm] for arm in arms}
-    return _drawing(results, found, told)
+    return _drawing(results, found, told, sheet)
 
 
-def draw_learning_of(results: Results, arm: ArmSummary) -> Drawing | None:
+def draw_learning_of(results: Results, arm: ArmSummary, sheet: Sheet = PAPER) -> Drawing | None:
     """The learning curves of all seeds of one arm; None where none was recorded."""
     found = _recorded(results, arm.arm)
-    return _drawing(results, {arm.arm: found}, "") if found else None
+    return _drawing(results, {arm.arm: found}, "", sheet) if found else None
 
 
-def _drawing(results: Results, found: Recorded, told: str) -> Drawing:
+def _drawing(results: Results, found: Recorded, told: str, sheet: Sheet) -> Drawing:
     summary = results.summary
     arms = [arm for arm in summary.arms if arm.arm in found]
     one_scale = len({arm.model for arm in arms}) == 1
-    figure, grid = panels(len(found), columns=columns_for(len(found)), height=2.15, sharey=one_scale)
+    columns = columns_for(len(found), sheet)
+    figure, grid = panels(len(found), sheet, columns=columns, height=2.15, sharey=one_scale)
     styles = arm_styles(summary)
     for axes, (name, curves) in zip(grid, found.items(), strict=True):
         for place, (_, learning) in enumerate(curves):
             draw_curves(axes, learning, styles[name].colour, DASHES[place % len(DASHES)])
-        panel_title(axes, name, len(found))
-    for axes in grid[:: columns_for(len(found))]:
+        panel_title(axes, name, len(found), sheet)
+    for axes in grid[::columns]:
         axes.set_ylabel("loss")
     handles = handles_of([seed for seed, _ in max(found.values(), key=len)])
     finish(figure, results, provenance(results), label="training step", handles=handles, columns=min(len(handles), 7))

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from loracast.report.figures.style import (
-    WIDTH,
+    PAPER,
     ArmStyle,
     Drawing,
+    Sheet,
     arm_styles,
     columns_for,
     finish,
@@ -30,7 +31,7 @@ MOST_ROWS = 36
 ROOMY = 12
 
 
-def draw_to_zero_shot(results: Results) -> Drawing | None:
+def draw_to_zero_shot(results: Results, sheet: Sheet = PAPER) -> Drawing | None:
     """Paired differences in MAE to zero-shot with 95 % intervals; None where nothing was compared.
 
     The naive floor is left to the table where there is a model to show: its differences would dwarf the models'.
@@ -44,13 +45,13 @@ def draw_to_zero_shot(results: Results) -> Drawing | None:
     if not found:
         return None
     styles = arm_styles(summary)
-    columns = columns_for(len(found))
+    columns = columns_for(len(found), sheet)
     figure, grid = panels(
-        len(found), columns=columns, height=0.72 + (0.26 if len(names) <= ROOMY else 0.165) * len(names)
+        len(found), sheet, columns=columns, height=0.72 + (0.26 if len(names) <= ROOMY else 0.165) * len(names)
     )
     for place, (axes, (signal, rows)) in enumerate(zip(grid, found.items(), strict=True)):
         _zero_shot_panel(axes, names, rows, styles)
-        panel_title(axes, label_of(summary, signal), len(found))
+        panel_title(axes, label_of(summary, signal), len(found), sheet)
         axes.set_xlabel(unit_of(summary, signal))
         if place % columns:
             axes.tick_params(labelleft=False)
@@ -107,16 +108,16 @@ MOST_A_PANEL = 24
 Row = tuple[str, Difference]
 
 
-def draw_to_best(results: Results) -> Drawing | None:
+def draw_to_best(results: Results, sheet: Sheet = PAPER) -> Drawing | None:
     """Paired differences in MAE to the best arm of each signal, from the lowest; None where nothing was compared."""
     summary = results.summary
     found = {signal: rows for signal in scored_signals(summary) if (rows := _rows(summary, signal))}
     if not found:
         return None
-    columns = min(2, len(found))
+    columns = min(2, len(found), sheet.most)
     lines = math.ceil(len(found) / columns)
     most = max(min(MOST_A_PANEL, len(rows)) for rows in found.values()) + 1
-    figure = Figure(figsize=(WIDTH, lines * (0.72 + 0.165 * most)), layout="constrained")
+    figure = Figure(figsize=(sheet.width, lines * (0.72 + 0.165 * most)), layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for spare in grid[len(found) :]:
         spare.remove()

@@ -8,17 +8,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from loracast.report.figures.style import WIDTH, ArmStyle, Drawing, arm_styles, finish, provenance
+from loracast.report.figures.style import PAPER, ArmStyle, Drawing, Sheet, arm_styles, finish, provenance
+from loracast.report.readable import plural
 from loracast.report.results import MANY, Results, Run, by_error, is_adapted, is_baseline, label_of, unit_of
 from loracast.study.summary import ArmSummary, Example
 
 KINDS = ("best", "typical", "worst")
 COLUMNS = 4
 """At most this many fans a signal stand side by side."""
+FEWEST = 100
+"""Sample paths of which a fan is drawn at least: the edges of fewer are chance."""
 
 
-def draw(results: Results) -> Drawing | None:
-    """Fans of the windows that the shown arm recorded; None where no run recorded any.
+def draw(results: Results, sheet: Sheet = PAPER) -> Drawing | None:
+    """Fans of the windows that the shown arm recorded; None where no run recorded any of at least `FEWEST` paths.
 
     Zero-shot of the same backbone is laid over a fan where it recorded the very same window.
     """
@@ -26,35 +29,54 @@ def draw(results: Results) -> Drawing | None:
     if shown is None:
         return None
     many = len(results.summary.arms) > MANY
-    return _drawing(results, *shown, more=" Every arm's own forecasts are on its page." if many else "")
+    return _drawing(results, *shown, sheet, more=" Every arm's own forecasts are on its page." if many else "")
 
 
-def draw_of(results: Results, arm: ArmSummary) -> Drawing | None:
-    """The fans of one arm; None where none of its runs recorded any."""
-    run = next((run for run in results.runs_of(arm.arm) if run.examples), None)
-    return None if run is None else _drawing(results, arm, run)
+def draw_of(results: Results, arm: ArmSummary, sheet: Sheet = PAPER) -> Drawing | None:
+    """The fans of one arm; None where none of its runs recorded any of at least `FEWEST` paths."""
+    run = next((run for run in results.runs_of(arm.arm) if _drawable(run)), None)
+    return None if run is None else _drawing(results, arm, run, sheet)
 
 
-def _drawing(results: Results, arm: ArmSummary, run: Run, more: str = "") -> Drawing:
+def left_out(results: Results) -> str:
+    """Why no fan is drawn of runs that recorded some, as a sentence; empty where one is, or none was recorded."""
+    paths = [run.result.samples for run in results.runs if run.examples and not _drawable(run)]
+    if not paths or _shown_arm(results) is not None:
+        return ""
+    most = max(number or 0 for number in paths)
+    return (
+        f"No forecast is drawn: those of this folder come from {plural(most, 'sample path')} a window, and the edges "
+        f"of a fan of fewer than {FEWEST} are chance (samples = {FEWEST} under [forecast])."
+    )
+
+
+def _drawable(run: Run) -> bool:
+    """Whether a run recorded examples, of enough paths where its model draws them."""
+    return bool(run.examples) and (run.result.samples is None or run.result.samples >= FEWEST)
+
+
+def _drawing(results: Results, arm: ArmSummary, run: Run, sheet: Sheet, more: str = "") -> Drawing:
     rows = {signal: _examples(run, signal) for signal in results.summary.data.signals}
     rows = {signal: examples for signal, examples in rows.items() if examples}
     reference = _reference(results, arm)
-    columns = max(len(examples) for examples in rows.values())
-    height = 1.55 * len(rows) + 0.15
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    styles = arm_styles(results.summary)
-    overlaid = False
-    for line, (signal, examples) in zip(grid, rows.items(), strict=True):
-        for axes, example in zip(line, examples, strict=False):
+    alone = sheet.most == 1
+    columns = 1 if alone else max(len(examples) for examples in rows.values())
+    lines = sum(map(len, rows.values())) if alone else len(rows)
+    figure = Figure(figsize=(sheet.width, 1.55 * lines + 0.15), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    style, overlaid, above = arm_styles(results.summary)[arm.arm], False, 0
+    for line, (signal, examples) in enumerate(rows.items()):
+        label, unit = label_of(results.summary, signal), unit_of(results.summary, signal)
+        own, above = grid[above:, 0] if alone else grid[line], above + len(examples)
+        for axes, example in zip(own, examples, strict=False):
             twin = reference.get(_window(example))
             overlaid = overlaid or twin is not None
-            fan(axes, example, styles[arm.arm], twin)
-            axes.set_title(example.kind, color="#444444")
-        for spare in line[len(examples) :]:
+            fan(axes, example, style, twin)
+            axes.set_title(f"{label}: {example.kind}" if alone else example.kind, color="#444444")
+        for spare in [] if alone else own[len(examples) :]:
             spare.remove()
-        line[0].set_ylabel(f"{label_of(results.summary, signal)}\n({unit_of(results.summary, signal)})")
-    handles = handles_of(arm.arm, styles[arm.arm], next(iter(rows.values()))[0], overlaid=overlaid)
+        own[0].set_ylabel(f"{label}\n({unit})" if unit else label)
+    handles = handles_of(arm.arm, style, next(iter(rows.values()))[0], overlaid=overlaid)
     note = provenance(results, runs=f"forecasts of one run (seed {run.result.seed})")
     finish(figure, results, note, label="hours from the start of the forecast", handles=handles)
     kinds = ", ".join(kind for kind in KINDS if any(item.kind == kind for row in rows.values() for item in row))
@@ -63,17 +85,18 @@ def _drawing(results: Results, arm: ArmSummary, run: Run, more: str = "") -> Dra
         title="What the forecasts look like",
         figure=figure,
         alt=f"Forecast fans of {arm.arm} for {len(rows)} signals ({kinds} test windows): observed values before and "
-        "after the forecast start, with the median, the inner band and the 80 % band of the forecast.",
+        "after the forecast start, with the median and the band of the forecast.",
         caption=f"Test windows of each signal with a low, the middle and the highest error ({kinds}; by the error of "
         f"one run, the same windows for every arm), as recorded by the run of {arm.arm} with seed {run.result.seed}. "
         "Gaps are cells without an observation."
         + more
-        + (" Dashed: zero-shot on the same window, dotted its 80 % band." if overlaid else ""),
+        + (f" The band is made of {run.result.samples} sample paths." if run.result.samples else "")
+        + (" Dashed: the median of zero-shot on the same window." if overlaid else ""),
     )
 
 
 def _shown_arm(results: Results) -> tuple[ArmSummary, Run] | None:
-    """The first LoRA arm with examples, or else any trained arm, zero-shot, and at last a baseline.
+    """The first LoRA arm with examples, or else any trained arm, zero-shot, and a baseline where there is no other.
 
     Of many arms the adapted one with the lowest error goes first: the first in the list would be shown by chance.
     """
@@ -84,8 +107,9 @@ def _shown_arm(results: Results) -> tuple[ArmSummary, Run] | None:
     arms = sorted(results.summary.arms, key=rank)
     if len(arms) > MANY:
         arms = [arm for arm in by_error(results.summary, arms) if is_adapted(arm)] + arms
-    found = ((arm, run) for arm in arms for run in results.runs_of(arm.arm) if run.examples)
-    return next(found, None)
+    found = [(arm, run) for arm in arms for run in results.runs_of(arm.arm) if run.examples]
+    alone = all(is_baseline(arm) for arm, _ in found)
+    return next(((arm, run) for arm, run in found if _drawable(run) and (alone or not is_baseline(arm))), None)
 
 
 def _reference(results: Results, shown: ArmSummary) -> dict[Any, Example]:
@@ -107,11 +131,10 @@ def _examples(run: Run, signal: str) -> list[Example]:
     return sorted((item for item in run.examples if item.signal == signal), key=order)[:COLUMNS]
 
 
-def band_levels(levels: list[float]) -> list[tuple[int, int]]:
-    """Positions of the 10–90 % pair and of the pair next to 30–70 %, outer first."""
+def band_levels(levels: list[float]) -> tuple[int, int]:
+    """Positions of the quantile levels next to 0.1 and 0.9, between which the band lies."""
     array = np.array(levels)
-    pairs = [(int(abs(array - low).argmin()), int(abs(array - (1 - low)).argmin())) for low in (0.1, 0.3)]
-    return [pair for place, pair in enumerate(pairs) if pair[0] < pair[1] and pair not in pairs[:place]]
+    return int(abs(array - 0.1).argmin()), int(abs(array - 0.9).argmin())
 
 
 def fan(axes: Axes, example: Example, style: ArmStyle, twin: Example | None) -> None:
@@ -122,17 +145,12 @@ def fan(axes: Axes, example: Example, style: ArmStyle, twin: Example | None) -> 
     before = hours * np.arange(1 - len(context), 1)
     after = hours * np.arange(1, len(future) + 1)
     quantiles, levels = np.array(example.quantiles), example.levels
-    for place, (low, high) in enumerate(band_levels(levels)):
-        axes.fill_between(
-            after, quantiles[:, low], quantiles[:, high], color=style.colour, alpha=0.18 + 0.17 * place, lw=0, zorder=2
-        )
+    low, high = band_levels(levels)
+    axes.fill_between(after, quantiles[:, low], quantiles[:, high], color=style.colour, alpha=0.25, lw=0, zorder=2)
     axes.plot(after, quantiles[:, levels.index(0.5)], color=style.colour, zorder=5)
     if twin is not None:
-        other = np.array(twin.quantiles)
-        low, high = band_levels(twin.levels)[0]
-        axes.plot(after, other[:, twin.levels.index(0.5)], color="#000000", ls=(0, (4, 1.5)), lw=1.0, zorder=4)
-        for edge in (low, high):
-            axes.plot(after, other[:, edge], color="#000000", ls=(0, (1, 1.5)), lw=0.7, zorder=3)
+        median = np.array(twin.quantiles)[:, twin.levels.index(0.5)]
+        axes.plot(after, median, color="#000000", ls=(0, (4, 1.5)), lw=1.0, zorder=4)
     dense = len(context) > 40
     axes.plot(before, context, color="#555555", lw=1.0, marker="." if not dense else "", ms=3.5, zorder=4)
     if dense:
@@ -155,17 +173,15 @@ def _lone_points(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
 
 
 def handles_of(arm: str, style: ArmStyle, example: Example, *, overlaid: bool) -> list[Any]:
-    """What the legend of a fan says, each band by the share that it should hold."""
-    levels = example.levels
+    """What the legend of a fan says; the band by the share that it should hold."""
+    low, high = band_levels(example.levels)
+    width = round(100 * (example.levels[high] - example.levels[low]))
     handles: list[Any] = [
         Line2D([], [], color="#555555", lw=1.0, label="observed before"),
         Line2D([], [], color="#222222", lw=0.6, marker="o", ms=2.6, mfc="white", mew=0.7, label="observed after"),
         Line2D([], [], color=style.colour, label=f"{arm}: median"),
+        Patch(color=style.colour, alpha=0.25, lw=0, label=f"{arm}: {width} % band"),
     ]
-    for place, (low, high) in enumerate(band_levels(levels)):
-        width = round(100 * (levels[high] - levels[low]))
-        handles.append(Patch(color=style.colour, alpha=0.18 + 0.25 * place, lw=0, label=f"{width} % band"))
     if overlaid:
         handles.append(Line2D([], [], color="#000000", ls=(0, (4, 1.5)), lw=1.0, label="zero-shot: median"))
-        handles.append(Line2D([], [], color="#000000", ls=(0, (1, 1.5)), lw=0.7, label="zero-shot: 80 % band"))
     return handles

@@ -10,15 +10,14 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from loracast.report.figures.style import WIDTH, Drawing, finish, provenance, sample_sizes
+from loracast.report.figures.style import PAPER, Drawing, Sheet, finish, provenance, sample_sizes
 from loracast.report.readable import number, plural
 from loracast.report.results import (
     Results,
     by_error,
-    difference_of,
+    in_percent,
     is_adapted,
     label_of,
-    mae_of,
     missing_of,
     scored_signals,
     short_name,
@@ -38,7 +37,7 @@ Cell = tuple[float, str]
 """A difference in percent of zero-shot's MAE, and its mark."""
 
 
-def draw(results: Results) -> Drawing | None:
+def draw(results: Results, sheet: Sheet = PAPER) -> Drawing | None:
     """Differences to zero-shot, a row a method and a column a backbone; None with one backbone and few methods."""
     summary = results.summary
     arms = [arm for arm in summary.arms if is_adapted(arm) and _compared(summary, arm)]
@@ -48,18 +47,21 @@ def draw(results: Results) -> Drawing | None:
     rows, left_out = _rows(summary, arms)
     panels = _panels(summary)
     wide = max(map(len, rows)) * 0.062 + 0.1
-    figure = Figure(figsize=(WIDTH, 0.195 * len(rows) + 0.85), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    beside = len(panels) if sheet.most > 1 else 1
+    lines = len(panels) // beside
+    figure = Figure(figsize=(sheet.width, lines * (0.195 * len(rows) + 0.85)), layout="constrained")
+    grid = list(figure.subplots(lines, beside, squeeze=False, sharey="row").flat)
     drawn = {key for cells in panels.values() for key in cells}
     reasons = _reasons(summary, [(row, b) for row in rows for b in backbones if (row, b) not in drawn])
     values = [cell[0] for cells in panels.values() for cell in cells.values()]
     norm = Normalize(-(reach := min(REACH, max(1.0, float(np.abs(values).max())))), reach)
     for axes, (title, cells) in zip(grid, panels.items(), strict=True):
         _panel(axes, cells, rows, backbones, norm=norm, reasons=reasons)
-        axes.set_title(textwrap.fill(title, max(14, int((WIDTH - wide) / len(panels) / 0.085))), fontsize=8)
-    grid[0].set_yticks(range(len(rows)), rows, fontsize=7)
-    if len(rows) >= FEWEST_FOR_BAR:
-        _bar(figure, list(grid), norm)
+        axes.set_title(textwrap.fill(title, max(14, int((sheet.width - wide) / beside / 0.085))), fontsize=8)
+    for axes in grid[::beside]:
+        axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    if len(rows) >= FEWEST_FOR_BAR and sheet.most > 1:
+        _bar(figure, grid, norm)
     finish(figure, results, _note(results, reasons))
     return Drawing(
         name="heatmap",
@@ -83,16 +85,12 @@ def _bar(figure: Figure, grid: list[Axes], norm: Normalize) -> None:
 
 
 def _compared(summary: Summary, arm: ArmSummary) -> bool:
-    return any(_cell(summary, arm, signal) is not None for signal in scored_signals(summary))
+    return any(_cell(arm, signal) is not None for signal in scored_signals(summary))
 
 
-def _cell(summary: Summary, arm: ArmSummary, signal: str) -> Cell | None:
-    """Difference in percent of zero-shot's MAE, which is the arm's own less the difference."""
-    difference, own = difference_of(arm, signal), mae_of(arm, signal)
-    value = None if difference is None else difference.mae_difference
-    if difference is None or value is None or own is None or own - value <= 0:
-        return None
-    return 100 * value / (own - value), {"better": "▼", "worse": "▲"}.get(difference.verdict, "")
+def _cell(arm: ArmSummary, signal: str) -> Cell | None:
+    found = in_percent(arm, signal)
+    return None if found is None else (found.value, {"better": "▼", "worse": "▲"}.get(found.verdict, ""))
 
 
 def _rows(summary: Summary, arms: list[ArmSummary]) -> tuple[list[str], int]:
@@ -107,7 +105,7 @@ def _panels(summary: Summary) -> dict[str, dict[tuple[str, str], Cell]]:
     signals = scored_signals(summary)
     single: dict[str, dict[tuple[str, str], Cell]] = {}
     for signal in signals:
-        cells = {(short_name(arm), arm.model): _cell(summary, arm, signal) for arm in summary.arms}
+        cells = {(short_name(arm), arm.model): _cell(arm, signal) for arm in summary.arms}
         single[label_of(summary, signal)] = {key: cell for key, cell in cells.items() if cell is not None}
     if len(signals) == 1:
         return single

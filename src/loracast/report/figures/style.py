@@ -16,8 +16,19 @@ from loracast.report.readable import plural
 from loracast.report.results import MANY, Results, backbone_of, family_of, is_baseline, label_of, unit_of
 from loracast.study.summary import ArmSummary, Summary
 
-WIDTH = 7.0
-"""Inches: a double journal column (178 mm)."""
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a figure is drawn on: its width in inches, and at most how many panels stand side by side."""
+
+    width: float
+    most: int
+
+
+PAPER = Sheet(7.0, 3)
+"""A double journal column (178 mm): the files, and a page on a wide screen."""
+PHONE = Sheet(3.75, 1)
+"""A narrow screen: one panel a row, letters as large as on paper."""
 
 RC: Any = {
     "font.family": "DejaVu Sans",
@@ -43,7 +54,7 @@ RC: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # real text: it can be searched, copied and read aloud
     "svg.hashsalt": "loracast",
     # A name with two dollar signs is a name and no formula.
     "text.parse_math": False,
@@ -152,11 +163,11 @@ class Drawing:
     caption: str
 
 
-def panels(count: int, *, columns: int, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+def panels(count: int, sheet: Sheet, *, columns: int, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels and no empty one, `height` inches a row; `finish` adds what stands below."""
-    columns = min(columns, count)
+    columns = min(columns, count, sheet.most)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH, rows * height), layout="constrained")
+    figure = Figure(figsize=(sheet.width, rows * height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     axes = list(grid.flat)
     for spare in axes[count:]:
@@ -164,14 +175,14 @@ def panels(count: int, *, columns: int, height: float, sharey: bool = False) -> 
     return figure, axes[:count]
 
 
-def columns_for(count: int) -> int:
-    """How many panels stand side by side: two for two or four, else three."""
-    return 2 if count in (2, 4) else min(3, count)
+def columns_for(count: int, sheet: Sheet) -> int:
+    """How many panels stand side by side: two for two or four, else three, as far as the sheet holds them."""
+    return min(sheet.most, 2 if count in (2, 4) else min(3, count))
 
 
-def panel_title(axes: Axes, text: str, count: int) -> None:
+def panel_title(axes: Axes, text: str, count: int, sheet: Sheet) -> None:
     """Head one of `count` panels, over two lines where the name is longer than the panel is wide."""
-    axes.set_title(textwrap.fill(text, {1: 80, 2: 40}.get(columns_for(count), 26)))
+    axes.set_title(textwrap.fill(text, int(11.4 * sheet.width / columns_for(count, sheet))))
 
 
 def finish(
@@ -181,10 +192,12 @@ def finish(
 
     The note says it in the file alone as well, simulated data in colour. The figure grows by what is added.
     """
-    lines = textwrap.wrap(note, 125)
+    wide, _ = figure.get_size_inches()
+    lines, labels = textwrap.wrap(note, int(17.8 * wide)), textwrap.wrap(label, int(14 * wide))
+    columns = min(columns, legend_columns(handles, wide))
     edges = [0.05 + 0.12 * len(lines)]
     edges.append(edges[-1] + 0.165 * math.ceil(len(handles) / columns) + (0.04 if handles else 0))
-    room = edges[-1] + (0.16 if label else 0)
+    room = edges[-1] + 0.02 * bool(labels) + 0.14 * len(labels)
     width, height = figure.get_size_inches()
     total = height + room
     figure.set_size_inches(width, total)
@@ -200,7 +213,7 @@ def finish(
             handlelength=2.4, columnspacing=1.6, borderpad=0.1, borderaxespad=0,
         )  # fmt: skip
     if label:
-        figure.text(0.5, (edges[-1] + 0.03) / total, label, ha="center", va="bottom")
+        figure.text(0.5, (edges[-1] + 0.03) / total, "\n".join(labels), ha="center", va="bottom", linespacing=1.1)
 
 
 def provenance(results: Results, *, runs: str = "") -> str:
@@ -261,7 +274,7 @@ def family_handles(summary: Summary, arms: Sequence[ArmSummary]) -> list[Line2D]
     return handles + floor
 
 
-def legend_columns(handles: Sequence[Line2D]) -> int:
-    """In how many columns a legend fits the width."""
+def legend_columns(handles: Sequence[Artist], wide: float = PAPER.width) -> int:
+    """In how many columns a legend fits a width in inches."""
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    return max(1, min(len(handles), int(118 / (longest + 7))))
+    return max(1, min(len(handles), int(16.9 * wide / (longest + 7))))
