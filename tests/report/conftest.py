@@ -35,7 +35,6 @@ def small(seeds: tuple[int, ...]) -> Made:
             arms=[{"model": BACKBONE, **arm} for arm in arms],
             guesses=GUESSES,
             seeds=seeds,
-            samples=40,
             artefact=True,
         )
     )

@@ -3,45 +3,57 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from loracast.files import written
-from loracast.report import frames, score_tables, sweeps, tables, words
+from loracast.report import cost_tables, frames, sweeps, tables, words
 from loracast.report.answers import answer_table
+from loracast.report.arm_page import arm_facts, steps_of
 from loracast.report.doubts import note_of, rule_of, sizes_of, told_of
-from loracast.report.figures import Shown, draw_arm_figures, draw_figures, save_figure, shown
-from loracast.report.figures.style import Drawing
+from loracast.report.figures import Shown, dark_colours, draw_figures, fans, save_figure, shown, vector
+from loracast.report.figures.style import PHONE
+from loracast.report.headline import lines_of
 from loracast.report.readable import plural, span
-from loracast.report.render import Table, csv, latex, templates
+from loracast.report.render import csv, latex, templates
 from loracast.report.results import (
     MANY,
     Results,
     backbone_of,
     chosen,
     heading_of,
-    is_baseline,
     label_of,
     missing_of,
-    only,
     read_results,
-    scored_signals,
     slugs_of,
     source_of,
 )
 from loracast.scoring.facts import Outcome
 from loracast.study.ranks.result import RankSweep
-from loracast.study.summary import ArmSummary, Sides, Summary
+from loracast.study.summary import Sides, Summary
 
-PLACES = {"ranks": 0, "flow": 2}
-"""Figures that stand in the section of their tables: before the others, or after them."""
+PLACES = {"costs": 0, "ranks": 1, "flow": 3}
+"""Figures that stand in the section of their tables: before the others (2), or after them."""
+FORMS = ("svg", "pdf", "png")
+"""As what a figure is saved; a page shows the first."""
 FEW_SENTENCES = 6
 """Trained arms that the verdict names one by one; of more it says how many are better."""
-SETTINGS = {
-    "learning_rate": "learning rate", "patients": "share of the training patients", "context": "steps of context seen",
-    "block_size": "block size", "sites": "tuned matrices",
-}  # fmt: skip
+SECTIONS = {
+    "answer": "Was it worth it?",
+    "data": "Data and windows",
+    "results": "Results",
+    "cost": "What it cost",
+    "missing": "What is missing",
+    "rank-sweep": "How few numbers are enough",
+    "full": "Adapters against full fine-tuning",
+    "figures": "Figures",
+    "paper": "Scores of the paper",
+    "attrition": "From the source to the windows",
+    "checks": "Reasons not to believe",
+    "steps": "Step by step",
+    "reproduce": "How to reproduce",
+}
+"""The parts of the page in their order; those of a few need something to show."""
 
 
 def write_page(folder: Path) -> Path:
@@ -51,12 +63,28 @@ def write_page(folder: Path) -> Path:
     """
     folder = Path(folder)
     results = read_results(folder)
-    vectors = {drawing.name: (drawing, save_figure(drawing, folder / "figures")) for drawing in draw_figures(results)}
+    figures = write_figures(results, folder / "figures")
     files = write_tables(results, folder / "tables")
     write_arm_pages(results, folder / "arms")
     page = folder / "report.html"
-    _write(page, templates().get_template("page.html").render(page_facts(results, vectors, files)))
+    write_text(page, templates().get_template("page.html").render(page_facts(results, figures, files)))
     return page
+
+
+def write_figures(results: Results, folder: Path) -> dict[str, Shown]:
+    """Write each figure as SVG, PDF and PNG; all by name as the page shows them, numbered as they stand there."""
+    narrow = {drawing.name: drawing for drawing in draw_figures(results, PHONE)}
+    wide = sorted(draw_figures(results), key=lambda drawing: PLACES.get(drawing.name, 2))
+    return {
+        drawing.name: shown(
+            drawing,
+            save_figure(drawing, folder),
+            vector(narrow[drawing.name]),
+            label=f"Figure {number}.",
+            files=tuple(f"figures/{drawing.name}.{form}" for form in FORMS),
+        )
+        for number, drawing in enumerate(wide, start=1)
+    }
 
 
 def write_tables(results: Results, folder: Path) -> list[str]:
@@ -73,7 +101,7 @@ def write_tables(results: Results, folder: Path) -> list[str]:
         thresholds = latex(sweeps.thresholds_table(sweep, labels, title="thresholds"))
         made["ranks.tex"] = f"{thresholds}\n{latex(sweeps.ranks_table(sweep, labels, title='error by rank'))}"
     for name, text in made.items():
-        _write(folder / name, text)
+        write_text(folder / name, text)
     return [f"tables/{name}" for name in made]
 
 
@@ -81,10 +109,11 @@ def write_arm_pages(results: Results, folder: Path) -> None:
     """Write `folder/SLUG.html` for every arm of the summary, each whole or not at all."""
     slugs, template = slugs_of(results.summary), templates().get_template("arm.html")
     for arm in results.summary.arms:
-        _write(folder / f"{slugs[arm.arm]}.html", template.render(arm_facts(results, arm)))
+        write_text(folder / f"{slugs[arm.arm]}.html", template.render(arm_facts(results, arm)))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; one that stands there is replaced."""
     with written(path, overwrite=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -94,23 +123,12 @@ def labels_of(summary: Summary) -> dict[str, str]:
     return {name: facts.label for name, facts in summary.data.signals.items()}
 
 
-def page_facts(results: Results, vectors: dict[str, tuple[Drawing, str]], files: list[str]) -> dict[str, Any]:
-    """What `page.html` is made of; `vectors` holds each figure with its SVG text, `files` the tables' names."""
+def page_facts(results: Results, figures: Mapping[str, Shown], files: list[str]) -> dict[str, Any]:
+    """What `page.html` is made of; `figures` by name, `files` are the names of the tables."""
     summary = results.summary
-    ordered = sorted(vectors, key=lambda name: PLACES.get(name, 1))  # numbered as they stand on the page
-    figures = {
-        name: shown(
-            *vectors[name],
-            label=f"Figure {number}.",
-            file=f"figures/{name}.svg, .pdf, .png",
-            head=name != "flow",
-        )
-        for number, name in enumerate(ordered, start=1)
-    }
-    flow, ranks = figures.pop("flow", None), figures.pop("ranks", None)
     arms, told = chosen(summary)
     missing = missing_of(summary)
-    return {
+    facts: dict[str, Any] = {
         "name": summary.name,
         "lead": f"{plural(len(summary.arms), 'arm')} on {plural(len(summary.data.signals), 'signal')} of "
         f"{source_of(summary)}, scored on the same windows of patients that no arm was trained on.",
@@ -120,33 +138,39 @@ def page_facts(results: Results, vectors: dict[str, tuple[Drawing, str]], files:
         "results": tables.main_table(summary),
         "sentences": _sentences(summary),
         "choices": words.choices_told(summary),
-        "costs": tables.cost_table(summary),
+        "cost": {"table": cost_tables.cost_table(summary), "figure": figures.get("costs")},
         "machines": words.machines_of(results),
         "files": files,
         "missing": [(words.seeds_of(one), one.reason) for one in missing],
         "missing_told": _missing_told(len({one.arm for one in missing})),
-        "sweep": _sweep(results.sweep, labels_of(summary), ranks),
+        "sweep": _sweep(results.sweep, labels_of(summary), figures.get("ranks")),
         "full": tables.full_table(summary),
-        "figures": list(figures.values()),
+        "figures": [one for name, one in figures.items() if name not in PLACES],
+        "no_fans": fans.left_out(results),
         "paper": tables.paper_table(summary),
         "many": len(summary.arms) > MANY,
-        "flow": flow,
+        "flow": figures.get("flow"),
         "attrition": tables.attrition_table(summary),
         "notes": summary.data.notes or [],
         "checks": told_of(summary),
         "checks_told": _tally(summary),
         "steps_told": told.strip().replace("are drawn", "are shown"),
-        "steps": _steps(summary, arms),
+        "steps": steps_of(summary, arms),
+        "dark": dark_colours(figures.values()),
         **_reproduce(results),
     }
+    shown = {"missing": facts["missing"], "rank-sweep": facts["sweep"], "full": facts["full"]}
+    return facts | {"titles": SECTIONS, "contents": [name for name in SECTIONS if shown.get(name, True)]}
 
 
 def _verdict(summary: Summary) -> dict[str, Any]:
-    """The answer, the reasons for doubt, then the trained arms in words, or how many are better, and each signal."""
+    """The answer and the reasons for doubt; then its numbers, the trained arms in words, and each signal."""
     single = [words.verdict_of_arm(summary, arm) for arm in summary.arms if arm.trains]
     many = len(single) > FEW_SENTENCES
     return {
+        "lines": lines_of(summary),
         "answer": answer_table(summary),
+        "warned": [one for one in told_of(summary) if one.outcome == "warning"],
         "told": words.verdict_of_many(summary) if many else single,
         "signals": [
             (words.capital(label_of(summary, signal)), *words.lowest_of_signal(summary, signal))
@@ -216,10 +240,6 @@ def _tally(summary: Summary) -> str:
     return ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome) if counts[outcome])
 
 
-def _steps(summary: Summary, arms: Iterable[ArmSummary]) -> list[tuple[str, list[Table]]]:
-    return [(words.capital(heading), made) for heading, made in score_tables.step_tables(summary, list(arms))]
-
-
 def _reproduce(results: Results) -> dict[str, Any]:
     """How to run it again: the command, what it was run with, the whole spec, and runs that nobody asked for."""
     experiment, summary = results.experiment, results.summary
@@ -248,75 +268,3 @@ def _united(all_facts: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
             if value is not None:
                 found.setdefault(name, {})[str(value)] = None
     return [(name, " / ".join(values)) for name, values in found.items()]
-
-
-def arm_facts(results: Results, arm: ArmSummary) -> dict[str, Any]:
-    """What `arm.html` is made of."""
-    summary = results.summary
-    seeds = f"Means over {plural(len(arm.seeds), 'seed')}. " if arm.trains else ""
-    warned = [check for check in summary.checks if check.outcome == "warning"]
-    own = told_of(summary, arm.arm)
-    missing = [one.reason for one in missing_of(summary) if one.arm == arm.arm]
-    alone = replace(results, summary=only(summary, [arm]))
-    return {
-        "arm": arm.arm,
-        "name": summary.name,
-        "lead": _arm_lead(summary, arm),
-        "simulated": summary.data.simulated,
-        "scores": score_tables.score_table(summary, arm),
-        "scores_told": f"{seeds}Intervals are bootstrapped over patients and training seeds.",
-        "comparisons": tables.comparison_table(summary, arm),
-        "sentences": words.sentences_of(summary, arm, *tables.AGAINST),
-        "settings": tables.pairs(_settings(arm), "How it was set"),
-        "costs": tables.costs_of(summary, arm),
-        "machines": words.machines_of(alone),
-        "figures": draw_arm_figures(results, arm),
-        "steps": _steps(summary, [arm]) if scored_signals(summary) else [],
-        "checks": own,
-        "missing": missing,
-        "others": _others(len(warned) - len(own), told=bool(own or missing)),
-        "snippet": snippet(arm),
-    }
-
-
-def _arm_lead(summary: Summary, arm: ArmSummary) -> str:
-    where = source_of(summary)
-    if arm.trains:
-        return f"{words.verdict_of_arm(summary, arm)} On {where}."
-    if is_baseline(arm):
-        return f"A forecast that needs no training, on {where}."
-    return f"The pretrained weights as they are, on {where}."
-
-
-def _settings(arm: ArmSummary) -> list[tuple[str, str]]:
-    found = [(SETTINGS.get(key, key.replace("_", " ")), str(value)) for key, value in _set(arm).items()]
-    found += [("seeds", ", ".join(map(str, arm.seeds)))] if arm.trains else []
-    return found + ([("licence of the weights", arm.licence)] if arm.licence else [])
-
-
-def _set(arm: ArmSummary) -> dict[str, Any]:
-    """The arm's entry in an experiment, without what was left empty; model and method first."""
-    found = {"model": arm.model, "method": arm.method} | arm.settings
-    return {key: value for key, value in found.items() if value is not None and value != {}}
-
-
-def _others(number: int, *, told: bool) -> str:
-    if not number:
-        return "" if told else "No check warns."
-    before = "Warnings that speak of all arms or of others" if told else "No check warns of this arm by name. Others"
-    return f"{before}: {number}, on the main page."
-
-
-def snippet(arm: ArmSummary) -> str:
-    """The TOML that makes one arm of an experiment; a naive forecast is part of every one."""
-    if arm.kind == "naive":
-        return "# a naive forecast: it is part of every experiment"
-    seeds = [f"# seeds = {_toml(arm.seeds)}"] if arm.trains else []
-    return "\n".join([*seeds, "[[arms]]", *(f"{key} = {_toml(value)}" for key, value in _set(arm).items())])
-
-
-def _toml(value: Any) -> str:
-    """A number, a truth value, a string or a list as TOML: as in JSON, whose string escapes are TOML's too; a table."""
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{_toml(key)} = {_toml(one)}' for key, one in value.items())} }}"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,11 +31,15 @@ Look = Literal["", "best", "interval", "dim", "italic", "better", "worse", "open
 
 @dataclass(frozen=True)
 class Cell:
-    """A finished text with how it looks, where a form can show that; `link` is where it leads on a page."""
+    """A finished text with how it looks, where a form can show that; `link` is where it leads on a page.
+
+    `value` is what a page sorts it by; what has none stands last.
+    """
 
     text: str
     look: Look = ""
     link: str = ""
+    value: float | str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Column:
     """A column for people: its head, and how a row of the frame is written in it.
 
     `words` stand on the left, numbers on the right. An optional column is left out where no row has anything in it.
-    `least` is how narrow a terminal may make words, in signs.
+    `least` is how narrow a terminal may make words, in signs. A page sorts by a column that has a `value`; `order` is
+    how the rows stand in it from the start.
     """
 
     head: str
@@ -51,6 +56,8 @@ class Column:
     words: bool = False
     optional: bool = False
     least: int = 8
+    value: Callable[[Row], float | str | None] | None = None
+    order: Literal["", "ascending", "descending"] = ""
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,7 @@ def table_of(
     group: Callable[[Row], str] | None = None,
 ) -> Table:
     """Write a frame in `columns`; `group` says under which heading a row stands, neighbours together."""
-    found = [
-        (group(row) if group else "", [_cell(column.written(row)) for column in columns]) for row in records(frame)
-    ]
+    found = [(group(row) if group else "", [_cell(column, row) for column in columns]) for row in records(frame)]
     shown = [
         place
         for place, column in enumerate(columns)
@@ -125,8 +130,10 @@ def records(frame: "pd.DataFrame | Rows") -> list[dict[Hashable, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _cell(written: str | Cell) -> Cell:
-    return written if isinstance(written, Cell) else Cell(written)
+def _cell(column: Column, row: Row) -> Cell:
+    written = column.written(row)
+    cell = written if isinstance(written, Cell) else Cell(written)
+    return cell if column.value is None else replace(cell, value=column.value(row))
 
 
 def verdict_cell(verdict: str | None) -> Cell:

@@ -14,14 +14,11 @@ from loracast.report.readable import (
     count,
     decimals_for,
     duration,
-    energy,
     interval,
     memory,
-    moment,
     number,
     percent,
     share,
-    size,
 )
 from loracast.report.render import Cell, Column, Row, Table, records, table_of, verdict_cell
 from loracast.report.results import (
@@ -126,13 +123,22 @@ def _behind(row: Row) -> str:
     return ABSENT if row["n_patients"] is None else f"{count(row['n_patients'])}, {count(row['n_windows'])}"
 
 
-ARM = Column("arm", lambda row: row["arm"], words=True)
-TRAINED = Column("trained numbers", lambda row: count(row["trainable_parameters"]))
-COVERAGE = Column("80 % coverage", lambda row: percent(row["coverage_80"]))
+def value_of(name: str) -> Callable[[Row], float | str | None]:
+    """What a page sorts by: the raw number or name of a row."""
+    return lambda row: row[name]
+
+
+ORDER = {"better": 0, "no difference shown": 1, "worse": 2}
+ARM = Column("arm", lambda row: row["arm"], words=True, value=value_of("arm"))
+TRAINED = Column(
+    "trained numbers", lambda row: count(row["trainable_parameters"]), value=value_of("trainable_parameters")
+)
+COVERAGE = Column("80 % coverage", lambda row: percent(row["coverage_80"]), value=value_of("coverage_80"))
 VERDICT = Column(
     "verdict",
     lambda row: verdict_told(row["vs_zero_shot_verdict"], row["vs_zero_shot_flips"], row["vs_zero_shot_patients"]),
     words=True,
+    value=lambda row: ORDER.get(row["vs_zero_shot_verdict"]),
 )
 BEHIND = Column("patients, windows", _behind)
 
@@ -154,25 +160,35 @@ PLAIN = (
 """In a document: Markdown and LaTeX."""
 
 PAGE = (
-    Column("arm", lambda row: Cell(row["arm"], link=row["page"]), words=True),
-    TRAINED,
-    Column("MAE", lambda row: _best(row, "mae")),
-    Column("95 %", lambda row: small(_mae_interval(row))),
-    Column("RMSE", lambda row: _measure(row, "rmse")),
-    Column("bias", lambda row: _measure(row, "bias")),
-    Column("MASE", lambda row: number(row["mase"], 3)),
-    Column("CRPS", lambda row: _measure(row, "crps")),
-    COVERAGE,
-    Column("MAE − zero-shot", _difference),
-    Column("95 %", lambda row: small(_difference_interval(row))),
+    replace(ARM, written=lambda row: Cell(row["arm"], link=row["page"])),
     VERDICT,
+    Column("MAE", lambda row: _best(row, "mae"), value=value_of("mae"), order="ascending"),
+    Column("95 %", lambda row: small(_mae_interval(row))),
+    Column("MAE − zero-shot", _difference, value=value_of("vs_zero_shot_difference")),
+    Column("95 %", lambda row: small(_difference_interval(row))),
+    Column("RMSE", lambda row: _measure(row, "rmse"), value=value_of("rmse")),
+    Column("bias", lambda row: _measure(row, "bias"), value=value_of("bias")),
+    Column("MASE", lambda row: number(row["mase"], 3), value=value_of("mase")),
+    Column("CRPS", lambda row: _measure(row, "crps"), value=value_of("crps")),
+    COVERAGE,
+    TRAINED,
 )
+"""On the page: who, whether better than zero-shot, by how much; then all else."""
 
 
 def main_table(summary: Summary) -> Table:
-    """Errors in physical units for the page, arm by arm under each signal; bold are MAEs not shown to be worse."""
+    """Errors in physical units for the page, best first under each signal; bold are MAEs not shown to be worse."""
     title = "Errors on the test patients, in the unit of each signal"
-    return table_of(scored(summary), PAGE, title=title, kind="main", group=lambda row: row["behind"])
+    return table_of(
+        best_first(summary, scored(summary), "mae"), PAGE, title=title, kind="main", group=lambda row: row["behind"]
+    )
+
+
+def best_first(summary: Summary, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of each signal from the lowest `name` to the highest, what has none last; signals as in the data."""
+    places = {signal: place for place, signal in enumerate(summary.data.signals)}
+    ordered = frame.assign(place=frame["signal"].map(places), low=pd.to_numeric(frame[name]))
+    return ordered.sort_values(["place", "low"], kind="stable", na_position="last")
 
 
 def plain_table(summary: Summary, *, grouped: bool = False) -> Table:
@@ -233,56 +249,6 @@ def _scaled(value: float | None, factor: float, decimals: int = 2) -> str:
     return number(None if value is None else factor * value, decimals)
 
 
-def _of_training(row: Row, text: str) -> str:
-    return text if row["trains"] else ABSENT
-
-
-COSTS = (
-    TRAINED,
-    Column(
-        "of the model",
-        lambda row: (
-            "all, from scratch"
-            if row["kind"] == "network"
-            else share(row["trainable_parameters"], row["total_parameters"])
-        ),
-    ),
-    Column("training", lambda row: _of_training(row, duration(row["train_seconds"]))),
-    Column("a step", lambda row: _of_training(row, moment(row["seconds_per_step"])), optional=True),
-    Column("steps", lambda row: _of_training(row, count(row["train_steps"])), optional=True),
-    Column("forecasting", lambda row: duration(row["forecast_seconds"])),
-    Column("a window", lambda row: _milliseconds(row["forecast_milliseconds_per_window"]), optional=True),
-    Column("peak memory", lambda row: memory(row["peak_memory_bytes"])),
-    Column("on the GPU", lambda row: memory(row["peak_gpu_memory_bytes"]), optional=True),
-    Column("saved", lambda row: size(row["adapter_bytes"]), optional=True),
-    Column("energy", lambda row: _of_training(row, energy(row["energy_joules"])), optional=True),
-    Column("seeds", lambda row: str(row["seeds"])),
-    Column("kept step", lambda row: _of_training(row, row["best_step"] or ABSENT)),
-)
-LONGER = {
-    "a step": "a training step", "steps": "training steps", "forecasting": "forecasting the test windows",
-    "a window": "a window's forecast", "on the GPU": "peak memory on the GPU", "saved": "size of what is saved",
-    "energy": "energy of training",
-}  # fmt: skip
-"""What a cost is called where no other stands beside it."""
-
-
-def _milliseconds(value: float | None) -> str:
-    return moment(None if value is None else value / 1e3)
-
-
-def cost_table(summary: Summary) -> Table:
-    """What each arm cost."""
-    return table_of(frames.costs(summary), [ARM, *COSTS], title="What each arm cost")
-
-
-def costs_of(summary: Summary, arm: ArmSummary) -> Table:
-    """The costs of one arm that are known, one below the other."""
-    [row] = records(frames.costs(only(summary, [arm])))
-    found = [(LONGER.get(column.head, column.head), str(column.written(row))) for column in COSTS]
-    return pairs([(name, text) for name, text in found if text != ABSENT], "What it cost")
-
-
 def pairs(found: Sequence[tuple[str, str]], title: str, *, code: bool = False) -> Table:
     """Names and texts below each other; `code` writes the texts as they would be typed."""
     columns = (
@@ -296,17 +262,30 @@ def full_table(summary: Summary) -> Table:
     """Adapters against full fine-tuning of the same backbone."""
     frame, decimals = frames.comparisons(summary), precision(summary)
     frame = frame[(frame["against"] == "vs_full") & (frame["trainable_parameters"] > 0)]
+
+    def difference(row: Row) -> str:
+        return number(row["difference"], decimals[row["signal"]] + 1, sign=True)
+
     columns = (
         ARM,
-        TRAINED,
-        Column("of full fine-tuning", lambda row: share(row["trainable_parameters"], row["reference_parameters"])),
-        Column("MAE − full", lambda row: number(row["difference"], decimals[row["signal"]] + 1, sign=True)),
+        Column(
+            "verdict",
+            lambda row: verdict_told(row["verdict"], row["flips"], row["patients"]),
+            words=True,
+            value=lambda row: ORDER.get(row["verdict"]),
+        ),
+        Column("MAE − full", difference, value=value_of("difference"), order="ascending"),
         Column("95 %", lambda row: small(within(row, "low", "high", decimals[row["signal"]] + 1))),
         Column("without any one patient", lambda row: spread(row, decimals[row["signal"]] + 1), optional=True),
-        Column("verdict", lambda row: verdict_told(row["verdict"], row["flips"], row["patients"]), words=True),
+        TRAINED,
+        Column("of full fine-tuning", lambda row: share(row["trainable_parameters"], row["reference_parameters"])),
     )
-    title = "Adapters against full fine-tuning of the same backbone"
-    return table_of(frame, columns, title=title, group=lambda row: behind(summary, row["signal"]))
+    return table_of(
+        best_first(summary, frame, "difference"),
+        columns,
+        title="Adapters against full fine-tuning of the same backbone",
+        group=lambda row: behind(summary, row["signal"]),
+    )
 
 
 def comparison_table(summary: Summary, arm: ArmSummary) -> Table:
