@@ -31,7 +31,7 @@ from loracast.cli.app import (
 from loracast.cli.completion import BACKBONES, METHODS
 from loracast.cli.experiments import ExperimentName
 from loracast.cli.tables import TABLE, Form, put, put_result
-from loracast.cli.terminal import say
+from loracast.cli.terminal import page_out, say
 from loracast.errors import LoracastError
 
 if TYPE_CHECKING:
@@ -331,6 +331,25 @@ def report(
     from loracast.report import read_summary
 
     _print_summary(folder, read_summary(folder), form)
+
+
+@app.command()
+def compare(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Results folders, or files of `loracast bench`.")
+    ],
+    out: Annotated[Path, typer.Option(help="The .html file to write.", callback=page_out)] = Path("compare.html"),
+    overwrite: Overwrite = False,
+) -> None:
+    """Lay studies or machines side by side. What differs, the same arms, costs by machine; one page.
+
+    Example: loracast compare results/here results/there --out compare.html
+
+    Example: loracast compare here.json there.json
+    """
+    from loracast.report import write_comparison
+
+    print(f"Wrote {write_comparison(sources, out, overwrite=overwrite)}")
 
 
 @app.command()

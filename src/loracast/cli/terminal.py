@@ -77,6 +77,11 @@ def json_out(context: click.Context, path: Path) -> Path:
     return _file_out(context, path, "JSON", "result.json")
 
 
+def page_out(context: click.Context, path: Path) -> Path:
+    """Check, before any work is done, that a page can be put at `path`; raises ConfigError."""
+    return _file_out(context, path, "HTML", "compare.html")
+
+
 def _file_out(context: click.Context, path: Path, kind: str, example: str) -> Path:
     ending = Path(example).suffix
     if path.is_dir():

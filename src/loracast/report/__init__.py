@@ -1,5 +1,6 @@
 """The report room: a results folder becomes tables, figures and one self-contained page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,17 @@ def write_report(folder: Path) -> Path:
     from loracast.report.page import write_page
 
     return write_page(folder)
+
+
+def write_comparison(sources: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
+    """Write one page `out` that compares results folders, or files of `loracast bench`; its path.
+
+    Raises ConfigError for fewer than two sources, for one that cannot be read, for studies without an arm in common,
+    and where `out` exists and `overwrite` is not given.
+    """
+    from loracast.report.beside import write_comparison
+
+    return write_comparison(sources, out, overwrite=overwrite)
 
 
 def read_summary(folder: Path) -> "Summary":
