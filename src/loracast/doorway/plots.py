@@ -67,22 +67,23 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 
 
 def draw_fans(examples: list[Example], name: str, *, simulated: bool) -> "Figure":
-    """A panel a series: what was observed before and after, the median of the forecast, and its bands, labelled."""
+    """A panel a series: what was observed before and after, the median of the forecast, and its band, labelled."""
     import matplotlib
 
     from loracast.report.figures import fans
-    from loracast.report.figures.style import PALETTE, RC, ArmStyle, columns_for, panel_title, panels
+    from loracast.report.figures.style import PALETTE, PAPER, RC, ArmStyle, columns_for, panel_title, panels
     from loracast.report.results import shown_unit
 
     style = ArmStyle(PALETTE[0], "o", "-")
     with matplotlib.rc_context({**RC, "figure.dpi": SCREEN}):
-        figure, grid = panels(len(examples), columns=columns_for(len(examples)), height=1.9)
+        columns = columns_for(len(examples), PAPER)
+        figure, grid = panels(len(examples), PAPER, columns=columns, height=1.9)
         for number, (axes, example) in enumerate(zip(grid, examples, strict=True), start=1):
             fans.fan(axes, example, style, None)
             label = signal_named(example.signal, {example.signal: example.unit}).label
-            panel_title(axes, f"{label}, series {number}", len(examples))
+            panel_title(axes, f"{label}, series {number}", len(examples), PAPER)
             axes.set_ylabel(shown_unit(example.unit))
-        for axes in grid[-columns_for(len(examples)) :]:
+        for axes in grid[-columns:]:
             axes.set_xlabel("hours ahead")
         handles = fans.handles_of(name, style, examples[0], overlaid=False)
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -99,7 +100,7 @@ def draw_losses(card: TrainedCard, name: str) -> "Figure":
     import matplotlib
 
     from loracast.report.figures import curves
-    from loracast.report.figures.style import PALETTE, RC, panels
+    from loracast.report.figures.style import PALETTE, PAPER, RC, panels
 
     if card.losses is None:
         raise ConfigError(f"{name} was adapted by a version that kept no losses. Adapt again, or plot a forecast.")
@@ -108,7 +109,7 @@ def draw_losses(card: TrainedCard, name: str) -> "Figure":
         steps=card.best_step, micro_batch=None, accumulation=1,
     )  # fmt: skip
     with matplotlib.rc_context({**RC, "figure.dpi": SCREEN}):
-        figure, (axes,) = panels(1, columns=1, height=2.6)
+        figure, (axes,) = panels(1, PAPER, columns=1, height=2.6)
         curves.draw_curves(axes, learning, PALETTE[0], "-")
         axes.set_title(name)
         axes.set_xlabel("training step")

@@ -15,7 +15,6 @@ from loracast.report.readable import (
     decimals_for,
     duration,
     interval,
-    memory,
     number,
     percent,
     share,
