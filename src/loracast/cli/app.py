@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperOption
 
 import loracast
-from loracast.cli import completion
+from loracast.cli.completion import BACKBONES, ENGINES, METHODS, TRACKERS
 from loracast.cli.terminal import folder_out, json_out, table_out, temp_in
 from loracast.errors import ConfigError
 from loracast.tuning.methods import BUILT_IN
@@ -43,14 +43,14 @@ Temp = Annotated[
 LongTable = Annotated[Path, typer.Argument(metavar="TABLE", help="A long table that `loracast data …` wrote.")]
 BackboneName = Annotated[
     str,
-    typer.Option("--backbone", help="Known name, name on the Hub, or folder.", autocompletion=completion.BACKBONES),
+    typer.Option("--backbone", help="Known name, name on the Hub, or folder.", autocompletion=BACKBONES),
 ]
 MethodName = Annotated[
     str,
     typer.Option(
         "--method",
         help="zero-shot, full, lora, peft:hra, …; `loracast methods` lists them.",
-        autocompletion=completion.METHODS,
+        autocompletion=METHODS,
     ),
 ]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate; the method's default.")]
@@ -70,16 +70,14 @@ Folds = Annotated[int | None, typer.Option(help="Split into so many folds instea
 Fold = Annotated[int | None, typer.Option(help="The fold that is tested, from 0; the next one validates.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue half-trained runs from their checkpoints.")]
 Jobs = Annotated[int, typer.Option(help="Processes on this machine.")]
-EngineName = Annotated[
-    str, typer.Option("--engine", help="processes, or ray for a cluster.", autocompletion=completion.ENGINES)
-]
+EngineName = Annotated[str, typer.Option("--engine", help="processes, or ray for a cluster.", autocompletion=ENGINES)]
 Address = Annotated[str | None, typer.Option(help="Ray: address of the cluster; one made here if not given.")]
 Cpus = Annotated[float, typer.Option(help="Ray: CPUs a run.")]
 Gpus = Annotated[float, typer.Option(help="Ray: GPUs a run; parts of one are allowed.")]
 MaxHours = Annotated[float | None, typer.Option(help="Begin nothing new after so many hours; --resume goes on.")]
 Track = Annotated[
     list[str] | None,
-    typer.Option(help="mlflow, tensorboard or wandb (repeat the option).", autocompletion=completion.TRACKERS),
+    typer.Option(help="mlflow, tensorboard or wandb (repeat the option).", autocompletion=TRACKERS),
 ]
 
 

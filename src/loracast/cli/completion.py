@@ -54,5 +54,5 @@ def _recipes() -> Iterable[str]:
 
 METHODS, BACKBONES, COHORTS = _begun(_methods), _begun(_backbones), _begun(_cohorts)
 ENGINES, TRACKERS, RECIPES, FORMATS = _begun(_engines), _begun(_trackers), _begun(_recipes), _begun(lambda: FORMS)
-SETTINGS = {"cohort": COHORTS}
+FIELDS = {"cohort": COHORTS}
 """What is offered for a field of a reader, by its name."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from typer.core import TyperGroup
 
-from loracast.cli import completion
 from loracast.cli.app import AsJson, FolderOut, Overwrite, Seed, TableOut, Temp, app, names_in
+from loracast.cli.completion import FIELDS
 from loracast.cli.terminal import say
 from loracast.errors import ConfigError
 
@@ -94,7 +94,7 @@ def _parameter(name: str, field: Any, *, needed: bool) -> inspect.Parameter:
     if _is_keyed(field.annotation):
         option = typer.Option(metavar="[KEY=]VALUE", help=f"{told} Repeatable.")
         return _named(name, Annotated[list[str] | None, option], None)
-    option = typer.Option(help=told, autocompletion=completion.SETTINGS.get(name))
+    option = typer.Option(help=told, autocompletion=FIELDS.get(name))
     if needed or field.is_required():
         return _named(name, Annotated[kind, option])
     if field.default is None:
