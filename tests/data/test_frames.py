@@ -128,6 +128,8 @@ def test_typed_numbers_make_no_trip_through_text():
     single = np.array([80.1, 81.2, 79.9], np.float32)
     frame = pl.DataFrame({"patient": ["p"] * 3, "time": HOURS[:3], "heart_rate": single})
     assert table(frame).to_frame()["value"].tolist() == single.astype(np.float64).tolist()
+    half = frame.to_pandas().astype({"heart_rate": np.float16})
+    assert table(half).to_frame()["value"].tolist() == single.astype(np.float16).astype(np.float64).tolist()
 
 
 def test_a_whole_number_is_the_same_patient_however_pandas_holds_it():

@@ -58,7 +58,9 @@ class Given:
         found = {}
         for name in names:
             try:
-                found[name] = _plain(whole[name].to_arrow())
+                found[name] = whole[name].to_arrow()
+                if pa.types.is_float16(found[name].type):  # DuckDB has none
+                    found[name] = found[name].cast(pa.float32())
                 if whole[name].dtype == nw.Object and _loses_zones(found[name], whole[name]):
                     raise TypeError  # Arrow would take a time without a zone for one of UTC
             except (pa.ArrowException, NotImplementedError, OverflowError, TypeError, ValueError) as error:
@@ -105,15 +107,6 @@ def _without_index(frame: pd.DataFrame) -> pd.DataFrame:
         )
     plain = frame.reset_index() if named else frame
     return plain.set_axis([str(name) for name in plain.columns], axis="columns")
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    """A column without a dictionary of its values, which DuckDB would name in the type of the column."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
 
 
 def table_of_array(array: np.ndarray, seconds: int, start: datetime | str | None) -> tuple[pa.Table, str]:
