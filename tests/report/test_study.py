@@ -212,7 +212,11 @@ def test_of_many_arms_the_answer_counts_and_picks_none() -> None:
     adapted = [arm for arm in summary.arms if arm.kind == "pretrained" and arm.trains and arm.method != "full"]
     verdicts = [arm.vs_zero_shot["map"].verdict for arm in adapted]
     [part] = [part for part in lines[1].parts if part.against == "zero-shot"]
-    assert part.told[0].text == f"{verdicts.count('better') or 'none'} of {len(adapted)} better"
+    assert part.told[0].text == f"{verdicts.count('better')} better"
+    assert sum(cell.text.endswith("worse") for cell in part.told) == ("worse" in verdicts)
+    fewer = changed(summary, adapted[0].arm, vs_zero_shot={})
+    [part] = [part for part in lines_of(fewer)[1].parts if part.against == "zero-shot"]
+    assert f" of {len(adapted) - 1}" in part.told[0].text
 
 
 def test_costs_are_drawn_where_they_are_known_and_only_there(study: Results) -> None:

@@ -37,7 +37,7 @@ def lines_of(summary: Summary) -> list[Line]:
     for signal in scored_signals(summary):
         own = frame[frame["signal"] == signal]
         found = [
-            _one(summary, rows[0]) if arms == 1 else _several(rows)
+            _one(summary, rows[0]) if arms == 1 else _several(rows, arms)
             for against in ASKED
             if (rows := records(own[own["against"] == against]))
         ]
@@ -57,10 +57,12 @@ def _one(summary: Summary, row: Any) -> Part:
     return Part(AGAINST[row["against"]], (answer_cell(row),), numbers)
 
 
-def _several(rows: Sequence[Any]) -> Part:
+def _several(rows: Sequence[Any], arms: int) -> Part:
+    """How many are shown better and worse; of how many, where not all `arms` were compared."""
     verdicts = pd.Series([row["verdict"] for row in rows])
     better, worse = int((verdicts == "better").sum()), int((verdicts == "worse").sum())
-    told = [Cell(f"{better or 'none'} of {len(rows)} better", "better" if better else "open")]
+    of = "" if len(rows) == arms else f" of {len(rows)}"
+    told = [Cell(f"{better or 'none'}{of}{' better' if better else ''}", "better" if better else "open")]
     if worse:
         told.append(Cell(f"{worse} worse", "worse"))
     return Part(AGAINST[rows[0]["against"]], tuple(told))
