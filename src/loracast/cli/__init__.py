@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from loracast.cli import data, experiments, steps, studies  # noqa: F401  their commands, in the order of `--help`
+from loracast.cli import data, experiments, steps, studies, sweeps  # noqa: F401  their commands, in the order of help
 from loracast.cli.app import app
 from loracast.cli.terminal import run_command
 

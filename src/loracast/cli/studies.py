@@ -1,4 +1,4 @@
-"""Commands of many runs: an experiment, a sweep, a demo, a bench; where they stand, and their report."""
+"""Commands of many runs: an experiment, a demo, a bench; where they stand, their report, several side by side."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,35 +7,29 @@ import typer
 
 from loracast.cli.app import (
     Address,
-    BackboneName,
     Cpus,
     EngineName,
     FolderOut,
     Gpus,
     Jobs,
-    Joint,
     JsonOut,
     MaxHours,
-    MethodName,
     Overwrite,
     ResultsOut,
     Resume,
     RowsAsJson,
-    SitesName,
     Track,
     app,
     asked,
     names_in,
-    whole_numbers,
 )
 from loracast.cli.completion import BACKBONES, METHODS
 from loracast.cli.experiments import ExperimentName
-from loracast.cli.tables import TABLE, Form, put, put_result
+from loracast.cli.tables import TABLE, Form, put, put_result, put_sweep, told
 from loracast.cli.terminal import page_out, say
 from loracast.errors import LoracastError
 
 if TYPE_CHECKING:
-    from loracast.study.ranks.result import RankSweep, Relation
     from loracast.study.summary import Summary
 
 
@@ -72,7 +66,7 @@ def run(
     spec = read_experiment(experiment, data=data, backbones=backbones)
     folder = out or Path("runs") / spec.name
     refuse_absent(spec, folder)
-    plan = _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
+    plan = plan_of(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
     from loracast.study.study import run_experiment
     from loracast.study.tracked import track_report
 
@@ -98,22 +92,12 @@ def run(
     if form != TABLE:
         return
     if sweep is not None:
-        _print_sweep(sweep)
+        put_sweep(sweep)
     elif undecided:
         print(undecided)
 
 
-def _print_sweep(sweep: "RankSweep", form: str = TABLE) -> None:
-    from loracast.report import frames
-    from loracast.report.doubts import note_of
-    from loracast.report.terminal import threshold_table
-
-    put(form, lambda: threshold_table(sweep), lambda: frames.ranks(sweep))
-    for note in sweep.notes if form == TABLE else ():
-        print(note_of(note))
-
-
-def _plan(
+def plan_of(
     jobs: int,
     engine: str,
     address: str | None,
@@ -123,130 +107,10 @@ def _plan(
     max_hours: float | None,
     track: list[str] | None,
 ) -> Any:
+    """How a grid is carried out, as the options say."""
     from loracast.study.engine import Plan
 
     return Plan(jobs, engine, address, cpus, gpus, max_hours, tuple(track or ()))  # type: ignore[arg-type]  # checked
-
-
-sweep_app = typer.Typer(no_args_is_help=True, help="Find where more of something stops paying.")
-app.add_typer(sweep_app, name="sweep")
-
-
-@sweep_app.command("ranks")
-def sweep_ranks(
-    call: typer.Context,
-    backbone: BackboneName,
-    data: Annotated[list[Path], typer.Option(help="A long table that `loracast data …` wrote (repeat the option).")],
-    out: FolderOut = Path("runs/ranks"),
-    method: MethodName = "lora",
-    ranks: Annotated[
-        str | None, typer.Option(help="Comma-separated; 1,2,4,…,64 as far as the backbone allows.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="How many training seeds.")] = 5,
-    sites: SitesName = None,
-    alpha: Annotated[float | None, typer.Option(help="Alpha of LoRA and its relatives, at every rank; 16.")] = None,
-    alpha_per_rank: Annotated[
-        float | None, typer.Option(help="Alpha = this times the rank, instead of --alpha.")
-    ] = None,
-    full: Annotated[bool, typer.Option(help="Full fine-tuning beside the ranks.")] = True,
-    margin: Annotated[
-        float, typer.Option(help="A rank suffices if shown less than this share of the lowest error worse.")
-    ] = 0.01,
-    context: Annotated[int | None, typer.Option(help="Steps seen; by the grid if not given.")] = None,
-    horizon: Annotated[int | None, typer.Option(help="Steps forecast; by the grid if not given.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Steps between two windows; the horizon if not given.")] = None,
-    joint: Joint = False,
-    steps: Annotated[int, typer.Option(help="Most optimizer steps.")] = 500,
-    samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 100,
-    split_seed: Annotated[int, typer.Option(help="Seed of the patient split.")] = 0,
-    shares: Annotated[str, typer.Option(help="Shares of training, validation and test patients.")] = "0.6,0.2,0.2",
-    resume: Resume = False,
-    jobs: Jobs = 1,
-    engine: EngineName = "processes",
-    address: Address = None,
-    cpus: Cpus = 1,
-    gpus: Gpus = 0,
-    max_hours: MaxHours = None,
-    track: Track = None,
-    form: Form = TABLE,
-) -> None:
-    """Find the smallest rank that suffices. Decided on validation patients, reported on test patients.
-
-    Example: loracast sweep ranks --backbone chronos-t5-nano --data vitals.parquet --ranks 1,2,4,8 --out ranks
-
-    Example: loracast sweep ranks --backbone moirai-nano --data icu.parquet --data cgm.parquet --jobs 2 --out ranks
-    """
-    from loracast.study.ranks.sweep import sweep_ranks as sweep_table
-    from loracast.study.ranks.sweep import sweep_tables
-    from loracast.study.tracked import track_report
-
-    window = {"context": context, "horizon": horizon, "stride": stride, "joint": joint or None}
-    settings = {
-        "model": backbone,
-        "method": method,
-        "ranks": whole_numbers(ranks) if ranks else None,
-        "seeds": seeds,
-        "sites": sites,
-        "alpha": alpha,
-        "alpha_per_rank": alpha_per_rank,
-        "full": full,
-        "margin": margin,
-        "window": {key: value for key, value in window.items() if value is not None},
-        "training": {"steps": steps},
-        "forecasting": {"samples": samples},
-        "split": {"seed": split_seed, "shares": names_in(shares)},
-        "plan": _plan(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track),
-        "resume": resume,
-        "say": say,
-        "command": asked(call),
-    }
-    if len(data) == 1:
-        sweeps, relation = {out: sweep_table(data[0], out, **settings)}, None
-    else:
-        found = sweep_tables(data, out, **settings)
-        sweeps = dict(zip((out / table.stem for table in data), found[0], strict=True))
-        relation = found[1]
-    for folder, sweep in sweeps.items():
-        _draw(folder)
-        track_report(track or (), folder, say=say)
-        if relation is None or form == TABLE:
-            _print_sweep(sweep, form)
-        _told(form, f"Report: {folder / 'report.html'}\n")
-    if relation is not None:
-        _print_relation(relation, form)
-
-
-def _print_relation(relation: "Relation", form: str) -> None:
-    from loracast.report import frames
-    from loracast.report.terminal import relation_table
-
-    put(form, lambda: relation_table(relation), lambda: frames.relation(relation))
-
-
-def _told(form: str, line: str) -> None:
-    """Say where something lies: beside a table for people, and out of the way of one for a script."""
-    (print if form == TABLE else say)(line)
-
-
-@sweep_app.command("relate")
-def sweep_relate(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Results folders of rank sweeps.")],
-    out: JsonOut = Path("thresholds.json"),
-    overwrite: Overwrite = False,
-    form: Form = TABLE,
-) -> None:
-    """Lay thresholds beside what the series are like. Over the finished sweeps of several data sets.
-
-    Example: loracast sweep relate results/sweep-cinc2019 results/sweep-shanghai-cgm --out thresholds.json
-    """
-    from loracast.study.ranks.analyse import read_sweep
-    from loracast.study.ranks.properties import relate
-    from loracast.study.summary import write_facts
-
-    relation = relate([read_sweep(folder) for folder in folders])
-    write_facts(relation, out, overwrite=overwrite)
-    _print_relation(relation, form)
-    _told(form, f"Wrote {out}")
 
 
 @app.command()
@@ -364,7 +228,8 @@ def demo(out: FolderOut = Path("demo")) -> None:
     _print_summary(out, run_experiment(DEMO, out, resume=True, say=say, command="loracast demo"))
 
 
-def _draw(folder: Path) -> Path:
+def draw(folder: Path) -> Path:
+    """Write the report of a results folder; its page."""
     from loracast.report import write_report
 
     say("Writing the report")
@@ -372,6 +237,6 @@ def _draw(folder: Path) -> Path:
 
 
 def _print_summary(folder: Path, summary: "Summary", form: str = TABLE) -> None:
-    page = _draw(folder)
+    page = draw(folder)
     put_result(summary, form)
-    _told(form, f"Report: {page}")
+    told(form, f"Report: {page}")

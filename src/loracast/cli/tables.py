@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loracast.cli.completion import FORMATS, FORMS
-from loracast.cli.terminal import show
+from loracast.cli.terminal import say, show
 from loracast.errors import ConfigError
 from loracast.training import distributed
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from loracast.report.render import Rows, Table
+    from loracast.study.ranks.result import RankSweep
     from loracast.study.summary import Summary
 
 TABLE = FORMS[0]
@@ -60,3 +61,19 @@ def put_result(summary: "Summary", form: str) -> None:
             print()
     else:
         put(form, lambda: plain_table(summary), lambda: frames.results(summary))
+
+
+def put_sweep(sweep: "RankSweep", form: str = TABLE) -> None:
+    """Print what came of a rank sweep: to people with its notes."""
+    from loracast.report import frames
+    from loracast.report.doubts import note_of
+    from loracast.report.terminal import threshold_table
+
+    put(form, lambda: threshold_table(sweep), lambda: frames.ranks(sweep))
+    for note in sweep.notes if form == TABLE else ():
+        print(note_of(note))
+
+
+def told(form: str, line: str) -> None:
+    """Say where something lies: beside a table for people, and out of the way of one for a script."""
+    (print if form == TABLE else say)(line)
