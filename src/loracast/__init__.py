@@ -80,7 +80,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME)
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 
 if not TYPE_CHECKING:  # else any name would do for a checker
