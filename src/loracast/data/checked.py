@@ -168,7 +168,9 @@ class _Check:
 
     def _refuse(self, rows: Any, first: int, what: str, remedy: str) -> None:
         """Raise at the first row marked; rows are numbered, never quoted: they are patients."""
-        marked = np.flatnonzero(np.asarray(rows, dtype=bool))
+        if isinstance(rows, pa.Array):
+            rows = rows.fill_null(False).to_numpy(zero_copy_only=False)  # np.asarray would load pandas for it
+        marked = np.flatnonzero(rows)
         if len(marked):
             raise DataError(f"Row {first + int(marked[0]):,} (from 0) of {self.path} {what}. {remedy}")
 

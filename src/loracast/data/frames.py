@@ -127,7 +127,7 @@ def table_of_array(array: np.ndarray, seconds: int, start: datetime | str | None
         )
     values = np.ma.filled(np.ma.asarray(np.atleast_2d(array), np.float64), np.nan)
     series, steps = values.shape
-    first = _moment(start)
+    first = moment_of(start)
     try:
         times = [first + timedelta(seconds=seconds * step) for step in range(steps)]
     except OverflowError:
@@ -142,7 +142,7 @@ def table_of_array(array: np.ndarray, seconds: int, start: datetime | str | None
     return pa.table(columns), f"Each row of the array is taken for a patient of its own{when}."
 
 
-def _moment(start: datetime | str | None) -> datetime:
+def moment_of(start: datetime | str | None) -> datetime:
     """The time of the first step; raises ConfigError for a text that is none, and for a time of a zone."""
     if start is None:
         return FIRST_STEP

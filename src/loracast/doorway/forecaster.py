@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 HOURLY = 3600
 """The step of an array where nobody says, in seconds."""
-FIRST = 946_684_800
-"""When an array is taken to begin: 2000-01-01, in seconds since 1970."""
 FEWEST_PATHS = 100
 """Sample paths of a fan at the least: with fewer its edges are noise."""
 
@@ -165,6 +163,8 @@ class Forecaster:
         import numpy as np
         import torch
 
+        from loracast.data.frames import moment_of
+        from loracast.data.series import seconds
         from loracast.study.steps.forecasting import ahead
 
         if array.dtype.kind not in "iuf" or array.ndim not in (1, 2) or array.size == 0:
@@ -182,7 +182,7 @@ class Forecaster:
         context = np.full((len(values), plan.context), np.nan, np.float32)
         taken = min(plan.context, values.shape[1])
         context[:, -taken:] = values[:, -taken:]
-        first = _seconds(reading.get("start")) + (values.shape[1] - plan.context) * step
+        first = seconds(moment_of(reading.get("start"))) + (values.shape[1] - plan.context) * step
         numbers = torch.arange(len(values))
         rows = Rows(torch.full((len(values),), first), step, season=plan.window.season or 1, series=numbers)
         found = ahead(context, rows, plan)
@@ -329,20 +329,3 @@ def _tell_sparse(too_sparse: int, series: int) -> None:
         f"{too_sparse:,} of {series:,} series have no numbers (NaN): too little of their context was observed "
         "(min_context_observed, context)."
     )
-
-
-def _seconds(start: Any) -> int:
-    """The time of the first step, in seconds since 1970."""
-    if start is None:
-        return FIRST
-    from datetime import datetime
-
-    from loracast.data.series import seconds
-
-    try:
-        first = start if isinstance(start, datetime) else datetime.fromisoformat(start)
-    except (TypeError, ValueError):
-        raise ConfigError(f"start={start!r} is no time. Give one such as '2021-07-30 16:00'.") from None
-    if first.tzinfo is not None:
-        raise ConfigError(f"start={start!r} bears a time zone. Give the time on the patients' wall, without one.")
-    return seconds(first)
