@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
+FLOOR: tuple[str, ...] = ("last-value", "seasonal-naive", "context-mean")
+"""Names of the naive forecasts that every comparison is held against."""
+
 Kind = Literal["naive", "statistical", "network", "pretrained"]
 """What a model is: a rule, a model fitted to each context alone, a network that is trained here from random numbers, or
 a pretrained one (a backbone)."""

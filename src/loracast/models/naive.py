@@ -17,7 +17,7 @@ from loracast.errors import ConfigError, DataError
 from loracast.models.base import ModelCard
 from loracast.models.levels import check_levels
 from loracast.models.registry import Family, Release, Wanted
-from loracast.types import LEVELS, Forecast, Kind, Rows
+from loracast.types import FLOOR, LEVELS, Forecast, Kind, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,9 +27,6 @@ Steps = Float[np.ndarray, "window horizon"]
 Levels = tuple[float, ...]
 Rule = Callable[[Context, int, int, Levels], Forecast]
 """A context, a horizon and a season in steps, and levels, to a forecast of each window from itself alone."""
-
-FLOOR: tuple[str, ...] = ("last-value", "seasonal-naive", "context-mean")
-"""Names of what every comparison is held against."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from loracast.models.naive import FLOOR
 from loracast.scoring.facts import Validated
 from loracast.study.summary import ArmSummary, Choice, Sides
+from loracast.types import FLOOR
 
 Tried = str | float | None
 LEAVE_OUT = ("model", "method", "revision", "training")

@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from loracast.data.readers import TABLE, AnyReader, readers
 from loracast.errors import ConfigError, DataError
 from loracast.files import digest, read_toml
-from loracast.models.naive import FLOOR
 from loracast.models.registry import kind_of, models
 from loracast.spec import Asked, ForecastSpec, Seed, SplitSpec, TrainSpec, WindowSpec, parse
 from loracast.study.packaged import PACKAGED, find_experiment
 from loracast.tuning.arm import ArmSpec
+from loracast.types import FLOOR
 
 MARGIN = 0.01
 """By how much worse than the best a rank may be and still suffice, as a share of the best's error: set beforehand."""

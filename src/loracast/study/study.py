@@ -13,7 +13,6 @@ from loracast.data.windows import Windows, open_windows, split_and_cut
 from loracast.errors import BudgetError, ConfigError, LoracastError, TrainingError
 from loracast.files import alone, sweep
 from loracast.models.base import Model, ModelCard, check_window, within
-from loracast.models.naive import FLOOR
 from loracast.models.registry import backbones, kind_of, load_model, models, skeleton
 from loracast.study.engine import Outcome, Plan, Task, carry_out
 from loracast.study.experiment import ExperimentSpec
@@ -24,7 +23,7 @@ from loracast.study.tracked import begin_tracking
 from loracast.training import distributed
 from loracast.training.trackers import check_trackers
 from loracast.tuning.attach import check_attached
-from loracast.types import Say
+from loracast.types import FLOOR, Say
 
 
 def run_experiment(

@@ -13,7 +13,6 @@ from loracast.data.twins import count_twins
 from loracast.data.windows import Windows, WindowSet
 from loracast.errors import ConfigError
 from loracast.files import regular, write_json
-from loracast.models.naive import FLOOR
 from loracast.scoring.checks import run_checks
 from loracast.scoring.compare import compare, compare_to_best, summarise
 from loracast.scoring.facts import Forecasts
@@ -37,7 +36,7 @@ from loracast.study.summary import (
     WindowFacts,
     read_facts,
 )
-from loracast.types import LEVELS
+from loracast.types import FLOOR, LEVELS
 
 KINDS = {"best": 0.05, "typical": 0.5, "worst": 1.0}
 """The quantile of the windows' errors that stands for each: the worst is the worst, and not one that is bad."""

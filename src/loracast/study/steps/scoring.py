@@ -12,7 +12,6 @@ from loracast.errors import AdapterError
 from loracast.files import digest
 from loracast.models.base import Model, check_window, within
 from loracast.models.forecast import forecaster, score, signals_of
-from loracast.models.naive import FLOOR
 from loracast.models.registry import families, load_model
 from loracast.scoring.compare import summarise
 from loracast.scoring.noticed import Noticed
@@ -35,6 +34,7 @@ from loracast.study.summary import (
 from loracast.training import cost
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.card import TrainedCard
+from loracast.types import FLOOR
 
 
 @dataclass(frozen=True)

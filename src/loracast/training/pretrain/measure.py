@@ -8,13 +8,12 @@ import torch
 from loracast.data.windows import WindowSet
 from loracast.models.base import Backbone, Model
 from loracast.models.forecast import forecaster, predict, score
-from loracast.models.naive import FLOOR
 from loracast.models.registry import load_model
 from loracast.scoring.compare import summarise
 from loracast.scoring.metrics import mase
 from loracast.spec import ForecastSpec
 from loracast.training.pretrain import corpora
-from loracast.types import Rows
+from loracast.types import FLOOR, Rows
 
 KEPT = {"mae", "mase", "crps", "coverage_80", "n_windows", "n_patients"}
 
