@@ -181,7 +181,7 @@ BAD = {
     f"{FORECAST} --out vitals.parquet --overwrite": "is what is read",
     f"{FORECAST} --out five.parquet": "five.parquet exists already",
     "evaluate vitals.parquet --adapter gone": "gone holds no adapter",
-    "run gone.toml --out x": "No such table",
+    "run gone.toml --out x": "gone.parquet, where nothing is. Give the place of its data with --data",
     "run none.toml --out x": "No experiment file none.toml",
     "run vitals.parquet --out x": "is not UTF-8",
     "run broken.toml --out x": "not valid TOML",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loracast.data.table import Table
 from loracast.errors import ConfigError
 from loracast.spec import TrainSpec
 from loracast.study.engine import Plan
@@ -15,7 +16,6 @@ from loracast.study.study import run_experiment
 from loracast.study.summary import read_facts
 from loracast.study.tracked import begin_tracking, params_of, track_report, track_result
 from loracast.tuning.arm import ArmSpec
-from loracast.types import Table
 from tests.conftest import PATIENT, STAY, spec_of
 
 # MLflow's and its libraries' own deprecations, and files that its store leaves to the garbage collector.

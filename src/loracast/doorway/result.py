@@ -141,10 +141,11 @@ class Result:
     def plot(self, arm: "str | Forecaster | None" = None) -> "Figure":
         """Draw forecasts of single test windows, a low, the middle and the highest error of each signal.
 
-        What was observed before and after, the median, and the bands; zero-shot dashed on the same windows. `arm` is
-        named as in `compare`; if not given, the first that was adapted. Raises ConfigError where none was kept.
+        What was observed before and after, the median, and its band; zero-shot dashed on the same windows. `arm` is
+        named as in `compare`; if not given, the first that was adapted. Raises ConfigError where none was kept, or
+        where they come from fewer than 100 sample paths: the edges of a band would be chance.
 
-        >>> result.plot() is not None
+        >>> result.plot("last-value") is not None
         True
         """
         import matplotlib

@@ -98,7 +98,9 @@ def test_chance_in_training_counts():
     effects = np.zeros((4, 5))
     effects[0] = [0.5, 0, 0, 0, 0]
     arms = errors_with(effects, noise=0.001)
-    only_patients = [replace(arm, sums=arm.sums.mean(axis=1, keepdims=True)) for arm in arms]
+    seeded = ("sums", "step_sums", "worst")
+    averaged = [{name: getattr(arm, name).mean(axis=1, keepdims=True) for name in seeded} for arm in arms]
+    only_patients = [replace(arm, **means) for arm, means in zip(arms, averaged, strict=True)]
     assert decide(only_patients).worse[0]
     assert not decide(arms).worse[0]
     assert not decide(arms).enough[0]  # and it is not shown to be close either
