@@ -30,9 +30,9 @@ MEANING = {1: "killed", 3: "killed", 0: "survived", 5: "no tests", 33: "no tests
 """mutmut's code of a fault; any other is a process that crashed, which is not counted as noticed."""
 
 
-def mutmut(*names: str) -> None:
-    """Plant the faults of these names (`*` stands for anything), one after the other."""
-    subprocess.run([sys.executable, "-m", "mutmut", "run", "--max-children", "1", *names], cwd=ROOT, check=True)
+def mutmut(*names: str, jobs: int) -> None:
+    """Plant the faults of these names (`*` stands for anything), `jobs` at a time."""
+    subprocess.run([sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *names], cwd=ROOT, check=True)
 
 
 def codes() -> dict[str, int | None]:
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--of-scoring", type=int, default=400, help="faults of scoring to choose (default 400)")
     parser.add_argument("--of-tuning", type=int, default=200, help="faults of tuning to choose (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="seed of these choices")
+    parser.add_argument("--jobs", type=int, default=1, help="faults at a time (default 1)")
     parser.add_argument("--json", type=Path, help="file to write the figure to")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier call has tried")
     parser.add_argument("--count", action="store_true", help="try nothing: count what an earlier call has tried")
@@ -83,14 +84,14 @@ def main() -> None:
     if not (arguments.resume or arguments.count):
         shutil.rmtree(WORK, ignore_errors=True)
     if not arguments.count:
-        mutmut(f"{WHOLE}*")  # which also makes those of the other rooms
+        mutmut(f"{WHOLE}*", jobs=arguments.jobs)  # which also makes those of the other rooms
     known, chosen = codes(), set[str]()
     for option, part in SAMPLED.items():
         names = sorted(name for name in known if name.startswith(part))
         chosen |= set(random.Random(arguments.seed).sample(names, min(getattr(arguments, option), len(names))))
     waiting = sorted(name for name in chosen if known[name] is None)
     if waiting and not arguments.count:
-        mutmut(*waiting)
+        mutmut(*waiting, jobs=arguments.jobs)
         known = codes()
     tried = {name: code for name, code in known.items() if name in chosen or name.startswith(WHOLE)}
     told = json.dumps(figure(tried, len(known), arguments), indent=2)
