@@ -80,8 +80,6 @@ class _Info(Frozen):
 
 def _read_info(path: Path) -> _Info:
     """The metadata of a long table, empty where the file has none; raises DataError where it is not Parquet."""
-    if not path.exists() and not path.is_symlink():
-        raise DataError(f"No such table: {path}. Write one with `loracast data ...`.")
     regular(path)
     with parquet(path):
         metadata = pq.read_schema(path).metadata or {}

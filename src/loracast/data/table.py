@@ -64,9 +64,11 @@ class Table:
         >>> Table.open(table.path).step_seconds
         3600
         """
+        path = Path(path)
+        if not path.exists() and not path.is_symlink():
+            raise DataError(f"No such table: {path}. Write one with `loracast data ...`.")
         from loracast.data.checked import checked  # Arrow, which whoever only names a table need not wait for
 
-        path = Path(path)
         return cls(path=path, **checked(path))
 
     @classmethod

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loracast.data.table import Table, open_table
-from loracast.data.twins import count_twins
-from loracast.data.windows import Windows, open_windows, split_and_cut
 from loracast.errors import ConfigError
 from loracast.files import claimed, refuse_taken
 from loracast.models.base import check_window, within
@@ -27,6 +25,7 @@ from loracast.tuning.methods import methods
 from loracast.types import Say
 
 if TYPE_CHECKING:
+    from loracast.data.windows import Windows
     from loracast.tuning.method import Attached
 
 logger = logging.getLogger(__name__)
@@ -119,7 +118,7 @@ class _Job:
         return {**asked, "seed": self.seed, "table": table.fingerprint}
 
 
-def _train(job: _Job, windows: Windows, *, resume: bool, progress: bool, say: Say, track: Sequence[str]) -> Training:
+def _train(job: _Job, windows: "Windows", *, resume: bool, progress: bool, say: Say, track: Sequence[str]) -> Training:
     """Train what is attached on these windows; what the adapter's card says of it."""
     from loracast.study.run import training_facts, validated_on
     from loracast.training.fit import fit
@@ -153,8 +152,10 @@ def _is_saved(out: Path, spec: ArmSpec, seed: int, table: Table) -> bool:
     return (arm, card.seed, card.data.table_fingerprint) == (spec, seed, table.fingerprint)
 
 
-def _prepared(job: _Job, table: Table, *, resume: bool, overwrite: bool) -> Windows:
+def _prepared(job: _Job, table: Table, *, resume: bool, overwrite: bool) -> "Windows":
     """The windows under `OUT.work`, cut by the main process."""
+    from loracast.data.windows import open_windows, split_and_cut
+
     folder = work_of(job.out) / "windows"
     if not distributed.is_main():
         return open_windows(folder)
@@ -168,7 +169,7 @@ def _prepared(job: _Job, table: Table, *, resume: bool, overwrite: bool) -> Wind
         raise
 
 
-def _tell_split(windows: Windows, say: Say) -> None:
+def _tell_split(windows: "Windows", say: Say) -> None:
     """Say that the patients with windows were shared out by themselves, and how many each side got."""
     if windows.meta.get("split_by_windows"):
         got = ", ".join(f"{side} {number}" for side, number in windows.count_patients().items())
@@ -178,8 +179,10 @@ def _tell_split(windows: Windows, say: Say) -> None:
         )
 
 
-def _tell_twins(windows: Windows, say: Say) -> None:
+def _tell_twins(windows: "Windows", say: Say) -> None:
     """Say where the same series stands on two sides of the split (check C12 of an evaluation)."""
+    from loracast.data.twins import count_twins
+
     for pair, number in count_twins(windows).items():
         if number:
             say(
