@@ -84,7 +84,10 @@ COMMANDS = {
 RESUMED = ("adapt", "pretrain", "run")
 GROWN = ("run", "report")
 """Nothing is replaced whole: they continue what they began, or draw it again."""
-VOLATILE = ("measured.json", "README.md", "loss.json", "result.json", "summary.json", "report.html", "experiment.json")
+VOLATILE = (
+    *("measured.json", "README.md", "loss.json", "result.json", "summary.json", "report.html", "experiment.json"),
+    *("results.csv", "results.tex"),
+)
 """Files that tell of times, or are drawn from such: they are there, with other bytes."""
 
 
