@@ -12,8 +12,7 @@ from loracast.doorway.data import Reading, as_given, as_table
 from loracast.doorway.quiet import quiet, warn
 from loracast.errors import ConfigError, DataError
 from loracast.models.base import within
-from loracast.models.levels import check_levels
-from loracast.spec import ForecastSpec, WindowSpec, parse
+from loracast.spec import ForecastSpec, WindowSpec
 from loracast.tuning.arm import BY_KIND, ArmSpec
 from loracast.types import LEVELS, Rows
 
@@ -137,11 +136,13 @@ class Forecaster:
         """
         import numpy as np
 
+        from loracast.study.steps.asked import asked
+        from loracast.study.steps.forecasting import ascending
+
         given = {"horizon": horizon, "context": context, "season": season, "min_context_observed": min_context_observed}
-        window = parse(WindowSpec, {key: value for key, value in given.items() if value is not None}, "The forecast")
-        settings = parse(ForecastSpec, {"samples": samples, "seed": seed}, "The forecast")
-        check_levels(quantile_levels)
-        levels = tuple(sorted(set(quantile_levels)))
+        window = asked(WindowSpec, given, "The forecast")
+        settings = asked(ForecastSpec, {"samples": samples, "seed": seed}, "The forecast")
+        levels = ascending(quantile_levels)
         if isinstance(data, np.ndarray):
             with quiet():
                 return self._of_array(data, window, settings, levels, reading)
@@ -255,11 +256,11 @@ class Forecaster:
         3
         """
         from loracast.doorway.plots import draw_fans, tails
+        from loracast.study.steps.asked import asked
 
         if samples < FEWEST_PATHS:
             raise ConfigError(f"{samples} paths asked for; a fan is drawn from {FEWEST_PATHS} at least.")
-        given = {"horizon": horizon, "context": context}
-        window = parse(WindowSpec, {key: value for key, value in given.items() if value is not None}, "The plot")
+        window = asked(WindowSpec, {"horizon": horizon, "context": context}, "The plot")
         table = as_table(data, reading, usual=self._reading())
         with quiet():
             plan = self._plan(
