@@ -16,7 +16,7 @@ from timing import median_seconds
 from loracast.data.readers.mimic3 import Mimic3Reader
 from loracast.data.simulator import simulate
 from loracast.data.split import split_patients
-from loracast.data.table import open_table, patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import cut_windows, open_windows
 from loracast.spec import SplitSpec, WindowSpec
 from loracast.training import cost as costs
@@ -33,7 +33,7 @@ def main() -> None:
         work = Path(folder)
         tables = simulate(work / "tables", patients=arguments.patients)
         Mimic3Reader(path=tables, grid="5min").read(work / "v.parquet")
-        table = open_table(work / "v.parquet")
+        table = Table.open(work / "v.parquet")
         sides = split_patients(patients_of(table), SplitSpec())
         seconds = median_seconds(lambda: cut_windows(table, sides, WindowSpec(), work / "windows"), arguments.repeats)
         count = sum(open_windows(work / "windows").meta["counts"].values())

@@ -18,7 +18,7 @@ import numpy as np
 from loracast.data.readers.cinc2019 import Cinc2019Reader
 from loracast.data.readers.table import TableReader
 from loracast.data.split import SIDES, split_patients
-from loracast.data.table import open_table, patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import WindowSet, cut_windows
 from loracast.models.registry import load_backbone
 from loracast.spec import ForecastSpec, SplitSpec, WindowSpec
@@ -29,7 +29,7 @@ from loracast.training.pretrain.recipe import load_recipe
 
 def all_windows(table: Path, spec: WindowSpec, folder: Path, most: int) -> WindowSet:
     """The windows of all patients (the split that the store needs is undone), at most `most` of them."""
-    opened = open_table(table)
+    opened = Table.open(table)
     store = cut_windows(opened, split_patients(patients_of(opened), SplitSpec()), spec, folder)
     sides = [store.side(side) for side in SIDES]
     index = np.concatenate([np.asarray(side.index) for side in sides])

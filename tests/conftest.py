@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from loracast.data.checked import LONG_SCHEMA
 from loracast.data.schema import METADATA_KEY, SIGNALS, TableInfo
-from loracast.data.table import Table, open_table
+from loracast.data.table import Table
 from loracast.spec import parse
 from loracast.study.experiment import ExperimentSpec
 
@@ -64,7 +64,7 @@ def write_long(
     schema = LONG_SCHEMA.with_metadata({METADATA_KEY: info.as_json()})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns, schema=schema), path)
-    return open_table(path)
+    return Table.open(path)
 
 
 def cohort(patients: int, *, hours: int = 90, gaps: float = 0.15, seed: int = 0) -> Rows:

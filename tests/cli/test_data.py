@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from loracast.cli import app
 from loracast.data.readers import readers
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.errors import ConfigError
 from tests.data.readers.test_readers import WardReader, installed  # noqa: F401  a fixture
 
@@ -111,4 +111,4 @@ def test_a_strangers_reader_gets_its_command(installed, tmp_path):  # noqa: F811
     done = CliRunner().invoke(app, ["data", "ward", "beds.csv", "--beds", "3,4", "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert f"Wrote {out}" in done.stdout
-    assert open_table(out).source == "ward"
+    assert Table.open(out).source == "ward"

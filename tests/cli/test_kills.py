@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 
 from loracast.cli import main
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.study.steps.adapting import adapt_table
 from tests.processes import Child, child
 
@@ -146,7 +146,7 @@ def test_rows_of_patients_that_a_killed_reading_left_go_with_the_next_one_of_ano
     assert list(tmp_path.rglob("work.duckdb"))
     again([*TABLE.split()[:-1], "other.parquet"])
     assert not left(tmp_path)
-    assert open_table(tmp_path / "other.parquet").signals == ("glucose",)
+    assert Table.open(tmp_path / "other.parquet").signals == ("glucose",)
 
 
 def test_sigterm_ends_in_one_line_with_143_and_leaves_nothing(place, tmp_path):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from loracast.data.readers.table import write_table
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.errors import ConfigError, DataError
 from tests.data.conftest import cells, sums_up
 
@@ -83,7 +83,7 @@ def test_a_stated_unit_of_a_known_signal_is_converted_told_and_counted(tmp_path)
     (note,) = attrition.notes
     assert (note.signal, note.patients, note.rows) == ("glucose", 1, 2)
     assert note.text == "2 measurements of glucose, of 1 patient, converted from mmol/L to mg/dL."
-    assert open_table(tmp_path / "own.parquet").units == {"glucose": "mg/dL"}
+    assert Table.open(tmp_path / "own.parquet").units == {"glucose": "mg/dL"}
 
 
 def test_the_unit_in_the_name_of_the_value_column_is_not_ignored(tmp_path):
@@ -103,7 +103,7 @@ def test_a_unit_column_converts_row_by_row(tmp_path):
 def test_a_signal_of_ones_own_is_kept_in_the_unit_of_its_rows_or_the_one_that_is_stated(tmp_path):
     one = frame_of([1.0, 2.0], unit="mg/dL")
     put(one, tmp_path, signal="creatinine", unit_column="unit")
-    assert open_table(tmp_path / "own.parquet").units == {"creatinine": "mg/dL"}
+    assert Table.open(tmp_path / "own.parquet").units == {"creatinine": "mg/dL"}
     two = frame_of([88.4, 1.0], unit=["µmol/L", "mg/dL"])
     with pytest.raises(DataError, match=r"'mg/dL' \(1 rows\), one of several: say which to keep"):
         put(two, tmp_path, signal="creatinine", unit_column="unit")

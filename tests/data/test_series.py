@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from loracast.data.series import One, series_of, tails_of
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.errors import DataError
 from loracast.types import LEVELS
 from tests.conftest import START, cohort, write_long
@@ -32,7 +32,7 @@ def test_a_series_that_spans_row_groups_is_one_series(tmp_path, rows_a_group):
     table = write_long(tmp_path / "t.parquet", cohort(3))
     cut = tmp_path / "cut.parquet"
     pq.write_table(pq.read_table(table.path), cut, row_group_size=rows_a_group)
-    for one, other in zip(series_of(table), series_of(open_table(cut)), strict=True):
+    for one, other in zip(series_of(table), series_of(Table.open(cut)), strict=True):
         assert (one.series, one.last_time) == (other.series, other.last_time)
         np.testing.assert_array_equal(one.values, other.values)
 

@@ -10,7 +10,7 @@ import pytest
 
 from loracast.data.readers.mimic3 import FAHRENHEIT, ITEMS, NEVER
 from loracast.data.simulator import simulate
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.errors import ConfigError
 
 
@@ -56,7 +56,7 @@ def test_it_says_that_no_patient_is_real(simulated):
     assert "No patient is real" in said["statement"]
     assert (said["seed"], said["patients"]) == (3, 30)
     assert said["chartevents_rows"] == len(rows(simulated, "CHARTEVENTS"))
-    truth = open_table(simulated / "truth.parquet")
+    truth = Table.open(simulated / "truth.parquet")
     assert truth.simulated
     assert truth.step_seconds == 300
 

@@ -9,7 +9,7 @@ import pytest
 
 from loracast.data.checked import LONG_SCHEMA
 from loracast.data.readers.table import write_table
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.errors import DataError
 
 DAY = datetime(2021, 7, 30)
@@ -35,7 +35,7 @@ def test_the_long_table_has_six_columns_in_order():
 
 
 def test_a_long_table_is_described_from_its_rows_where_it_has_no_metadata(tmp_path):
-    table = open_table(long_table(tmp_path))
+    table = Table.open(long_table(tmp_path))
     assert (table.step_seconds, table.signals, table.units) == (3600, ("heart_rate",), {"heart_rate": "1/min"})
     assert len(table.fingerprint) == 64
 
@@ -61,7 +61,7 @@ HOURS = [DAY + timedelta(hours=h) for h in range(4)]
 )
 def test_a_long_table_that_breaks_a_rule_is_refused_by_row_number(tmp_path, replaced, message):
     with pytest.raises(DataError, match=message):
-        open_table(long_table(tmp_path, **replaced))
+        Table.open(long_table(tmp_path, **replaced))
 
 
 def test_a_rule_broken_between_two_batches_is_found(tmp_path):
@@ -71,21 +71,21 @@ def test_a_rule_broken_between_two_batches_is_found(tmp_path):
     columns = {name: values * (count + 1) for name, values in same.items()}
     pq.write_table(pa.table({**columns, "time": [*times, times[-1]]}), tmp_path / "long.parquet")
     with pytest.raises(DataError, match=r"Row 131,072 .* repeats the time"):
-        open_table(tmp_path / "long.parquet")
+        Table.open(tmp_path / "long.parquet")
 
 
 def test_a_table_that_is_missing_empty_or_something_else_is_refused(tmp_path):
     with pytest.raises(DataError, match="No such table"):
-        open_table(tmp_path / "none.parquet")
+        Table.open(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("patient,stay\n")
     with pytest.raises(DataError, match="not a readable Parquet file"):
-        open_table(tmp_path / "text.parquet")
+        Table.open(tmp_path / "text.parquet")
     pq.write_table(pa.table({"patient": ["a"]}), tmp_path / "few.parquet")
     with pytest.raises(DataError, match="has no column stay, series, signal, time, value"):
-        open_table(tmp_path / "few.parquet")
+        Table.open(tmp_path / "few.parquet")
     pq.write_table(LONG_SCHEMA.empty_table(), tmp_path / "empty.parquet")
     with pytest.raises(DataError, match="holds no rows"):
-        open_table(tmp_path / "empty.parquet")
+        Table.open(tmp_path / "empty.parquet")
 
 
 def test_a_table_that_states_another_unit_for_a_known_signal_is_refused(tmp_path):
@@ -93,7 +93,7 @@ def test_a_table_that_states_another_unit_for_a_known_signal_is_refused(tmp_path
     metadata = {"loracast": json.dumps({"grid_seconds": 3600, "units": {"heart_rate": "Hz"}})}
     pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
     with pytest.raises(DataError, match="heart_rate is given in 'Hz'"):
-        open_table(path)
+        Table.open(path)
 
 
 def test_the_grid_a_table_states_is_the_one_its_rows_are_held_to(tmp_path):
@@ -101,7 +101,7 @@ def test_the_grid_a_table_states_is_the_one_its_rows_are_held_to(tmp_path):
     metadata = {"loracast": json.dumps({"grid_seconds": 300, "units": {}})}
     pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
     with pytest.raises(DataError, match="is not 300 s after the row above it"):
-        open_table(path)
+        Table.open(path)
 
 
 def test_a_table_that_was_changed_beside_its_attrition_is_refused(tmp_path):
@@ -110,12 +110,12 @@ def test_a_table_that_was_changed_beside_its_attrition_is_refused(tmp_path):
     )
     out = tmp_path / "a.parquet"
     write_table(frame, out, grid="60min", patient="who", time="at", value="mg", signal="glucose")
-    open_table(out)
+    Table.open(out)
     pq.write_table(pq.read_table(out), out, compression="none")
     with pytest.raises(DataError, match=r"is not the table that a\.attrition\.json was written with"):
-        open_table(out)
+        Table.open(out)
     (tmp_path / "a.attrition.json").rename(tmp_path / "moved.json")
-    assert open_table(out).signals == ("glucose",)
+    assert Table.open(out).signals == ("glucose",)
 
 
 def test_a_slash_in_a_signal_makes_no_two_series_one(tmp_path):
@@ -125,7 +125,7 @@ def test_a_slash_in_a_signal_makes_no_two_series_one(tmp_path):
     frame = frame.assign(patient=frame["stay"], mg=1.0)
     columns = {"patient": "patient", "stay": "stay", "time": "at", "value": "mg", "signal": "signal"}
     write_table(frame, tmp_path / "a.parquet", grid="60min", unit={"c": "x", "b/c": "x"}, **columns)
-    open_table(tmp_path / "a.parquet")
+    Table.open(tmp_path / "a.parquet")
     assert set(pq.read_table(tmp_path / "a.parquet")["series"].to_pylist()) == {"a%2Fb/c", "a/b%2Fc"}
 
 
@@ -144,7 +144,7 @@ def test_metadata_of_another_type_is_refused(tmp_path, metadata, told):
     table = pa.table({name: [] for name in LONG_SCHEMA.names}, schema=LONG_SCHEMA.with_metadata({"loracast": metadata}))
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match=told):
-        open_table(tmp_path / "a.parquet")
+        Table.open(tmp_path / "a.parquet")
 
 
 def test_a_text_that_is_no_text_is_refused(tmp_path):
@@ -153,4 +153,4 @@ def test_a_text_that_is_no_text_is_refused(tmp_path):
     table = damaged.append_column("time", pa.array([0], pa.timestamp("us"))).append_column("value", pa.array([1.0]))
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match="not a readable Parquet file"):
-        open_table(tmp_path / "a.parquet")
+        Table.open(tmp_path / "a.parquet")

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from loracast.data.series import series_of
 from loracast.data.split import SIDES, split_patients
-from loracast.data.table import Table, open_table, patients_of
+from loracast.data.table import Table, patients_of
 from loracast.data.windows import cut_windows, open_windows, patients_with_windows, split_and_cut
 from loracast.errors import ConfigError, DataError
 from loracast.files import digest
@@ -200,7 +200,7 @@ def ragged(tmp_path) -> Table:
     late = frame.groupby("series")["value"].transform("size")
     frame.loc[frame["signal"] == "map", "time"] += pd.to_timedelta(60 - late, unit="h")
     pq.write_table(pa.Table.from_pandas(frame, schema=pq.read_schema(table.path), preserve_index=False), table.path)
-    return open_table(table.path)
+    return Table.open(table.path)
 
 
 def test_joint_windows_of_a_stay_start_together_and_stand_beside_each_other(ragged, tmp_path):

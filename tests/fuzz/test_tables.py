@@ -18,7 +18,7 @@ from loracast.data.readers.cinc2019 import Cinc2019Reader
 from loracast.data.readers.mimic3 import Mimic3Reader
 from loracast.data.readers.table import write_table
 from loracast.data.series import series_of
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.data.workspace import connect, csv_source, reading
 from loracast.files import file_digest
 from tests.conftest import cohort, write_long
@@ -69,7 +69,7 @@ def test_what_a_damaged_csv_gives_is_counted(tmp_path, content):
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
     if found:
         assert sums_up(found[0].as_json())
-        assert open_table(out).signals == ("heart_rate",)
+        assert Table.open(out).signals == ("heart_rate",)
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ def test_a_damaged_long_table_is_refused_where_its_attrition_stands_beside_it(tm
     path = tmp_path / "a.parquet"
     attrition_path(path).write_bytes(attrition)
     path.write_bytes(data.draw(damaged(content)))
-    found = told("long table", lambda: values_of(open_table(path)))
+    found = told("long table", lambda: values_of(Table.open(path)))
     assert found is None or found[0] == series
 
 
@@ -103,7 +103,7 @@ def test_a_damaged_long_table_is_refused_where_its_attrition_stands_beside_it(tm
 def test_a_damaged_long_table_alone_ends_in_no_traceback(tmp_path, long, data):
     path = tmp_path / "a.parquet"
     path.write_bytes(data.draw(damaged(long[0])))
-    told("long table alone", lambda: values_of(open_table(path)))
+    told("long table alone", lambda: values_of(Table.open(path)))
 
 
 @fuzz
@@ -114,7 +114,7 @@ def test_metadata_that_says_something_else_is_refused_or_taken_as_it_stands(tmp_
     said = {"source": "test", "simulated": False, "grid_seconds": 3600, "units": {"map": "mmHg"}, "licence": "CC0"}
     text = data.draw(changed(said))
     pq.write_table(table.replace_schema_metadata({b"loracast": text}), path)
-    found = told("metadata", lambda: open_table(path))
+    found = told("metadata", lambda: Table.open(path))
     assert found is None or found[0].step_seconds == 3600
 
 
@@ -128,7 +128,7 @@ def test_rows_that_contradict_the_schema_are_refused_or_read_whole(tmp_path, lon
         at = data.draw(st.integers(0, len(kept) - 1))
         kept = data.draw(st.sampled_from((np.delete(kept, at), np.insert(kept, at, kept[-1]), np.roll(kept, at))))
     pq.write_table(table.take(kept), path)
-    found = told("rows", lambda: sum(len(values) // 4 for _, values in values_of(open_table(path))))
+    found = told("rows", lambda: sum(len(values) // 4 for _, values in values_of(Table.open(path))))
     assert found is None or found[0] == len(kept)
 
 

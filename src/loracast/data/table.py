@@ -174,15 +174,6 @@ class Table:
         return as_html(self)
 
 
-def open_table(path: Path | str) -> Table:
-    """The same as `Table.open`.
-
-    >>> open_table(table.path) == table
-    True
-    """
-    return Table.open(path)
-
-
 def with_signals(table: Table, signals: tuple[str, ...] | None) -> Table:
     """The table restricted to `signals`, in their order; raises DataError where one of them is not in it."""
     if signals is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loracast.data.readers.cinc2019 import Cinc2019Reader
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.errors import DataError
 from tests.data.conftest import REAL, cells, sums_up
 
@@ -67,7 +67,7 @@ def test_a_folder_and_archives_of_any_kind_are_read_alike(tmp_path, kind):
     assert found["p000001/map", EPOCH + timedelta(hours=3)] is None
     assert [step["patients"] for step in attrition["steps"][:4]] == [3, 3, 3, 2]
     assert sums_up(attrition)
-    table = open_table(out)
+    table = Table.open(out)
     assert (table.source, table.step_seconds) == ("cinc2019", 3600)
     assert table.licence.startswith("CC BY 4.0")
 

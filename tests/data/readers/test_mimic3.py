@@ -18,7 +18,7 @@ from loracast.data.checked import LONG_SCHEMA
 from loracast.data.cohort import COHORTS
 from loracast.data.readers.mimic3 import ITEMS, NEVER, TABLES, find_tables
 from loracast.data.schema import SIGNALS
-from loracast.data.table import open_table
+from loracast.data.table import Table
 from loracast.errors import DataError
 from tests.data.conftest import ADMITTED, ONE_PATIENT, cells, minute, sums_up, write_tables
 
@@ -97,8 +97,8 @@ def test_the_stays_of_a_simulated_cohort_are_those_a_plain_query_selects(simulat
 def test_simulated_tables_are_labelled_as_simulated_and_others_are_not(simulated, tables, tmp_path):
     readers.read("mimic3", simulated, tmp_path / "simulated.parquet")
     readers.read("mimic3", tables(CHARTEVENTS=heart_rates([(60, 80), (120, 82)])), tmp_path / "real.parquet")
-    assert open_table(tmp_path / "simulated.parquet").simulated
-    assert not open_table(tmp_path / "real.parquet").simulated
+    assert Table.open(tmp_path / "simulated.parquet").simulated
+    assert not Table.open(tmp_path / "real.parquet").simulated
 
 
 def test_the_long_table_has_the_documented_columns_order_and_metadata(simulated, tmp_path):
@@ -111,7 +111,7 @@ def test_the_long_table_has_the_documented_columns_order_and_metadata(simulated,
     assert info["grid_seconds"] == 300
     assert info["cohort"] == "explicit"
     assert info["units"] == {"heart_rate": "1/min", "map": "mmHg", "resp_rate": "1/min"}
-    table = open_table(out)
+    table = Table.open(out)
     assert table.step_seconds == 300
     assert table.signals == ("heart_rate", "map", "resp_rate")
     assert json.loads((tmp_path / "vitals.attrition.json").read_text())["steps"]
@@ -247,7 +247,7 @@ def test_csv_gz_and_parquet_in_any_case_give_the_same_bytes(simulated, tmp_path)
         if folder != simulated:
             shutil.copy(simulated / "SIMULATED.json", folder)
         readers.read("mimic3", folder, tmp_path / f"{folder.name}.out.parquet", grid="5min")
-        digests.add(open_table(tmp_path / f"{folder.name}.out.parquet").fingerprint)
+        digests.add(Table.open(tmp_path / f"{folder.name}.out.parquet").fingerprint)
     assert len(digests) == 1
 
 

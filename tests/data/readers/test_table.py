@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loracast.data.readers import reader_of
 from loracast.data.readers.table import TableReader, write_table
 from loracast.data.series import series_of
-from loracast.data.table import open_table, patients_of
+from loracast.data.table import Table, patients_of
 from loracast.errors import ConfigError, DataError
 from tests.data.conftest import REAL, cells, sums_up
 
@@ -37,7 +37,7 @@ def put(frame, tmp_path, **options):
 
 def test_unsorted_measurements_of_own_columns_become_a_checked_table(tmp_path):
     out, attrition = put(measured(("p", 61, 120), ("p", 16, 100), ("q", 30, 90), ("q", 44, 95)), tmp_path)
-    table = open_table(out)
+    table = Table.open(out)
     assert (table.step_seconds, table.signals, table.units) == (900, ("glucose",), {"glucose": "mg/dL"})
     assert (table.source, table.licence, table.simulated) == ("table", "not stated", False)
     assert patients_of(table) == ["p", "q"]
@@ -72,7 +72,7 @@ def test_a_signal_column_names_several_signals_each_with_its_unit(tmp_path):
     frame = measured(("p", 15, 100), ("p", 30, 101), ("p", 15, 2.5), ("p", 30, 3.5))
     frame["what"] = ["glucose", "glucose", "insulin", "insulin"]
     out, _ = put(frame, tmp_path, signal="what", unit={"insulin": "U/h"})
-    table = open_table(out)
+    table = Table.open(out)
     assert table.units == {"glucose": "mg/dL", "insulin": "U/h"}
     with pytest.raises(DataError, match="One unit, 'U/h', is given for 2 signals"):
         put(frame, tmp_path, signal="what", unit="U/h")
@@ -83,7 +83,7 @@ def test_a_signal_column_names_several_signals_each_with_its_unit(tmp_path):
 def test_a_value_column_named_like_a_signal_is_still_one_signal(tmp_path):
     frame = measured(("p", 15, 100), ("p", 30, 101)).rename(columns={"mg": "glucose"})
     out, _ = put(frame, tmp_path, value="glucose")
-    assert open_table(out).signals == ("glucose",)
+    assert Table.open(out).signals == ("glucose",)
 
 
 def test_stays_that_share_a_name_are_told_apart_by_their_patient(tmp_path):
@@ -92,7 +92,7 @@ def test_stays_that_share_a_name_are_told_apart_by_their_patient(tmp_path):
     out, attrition = put(frame, tmp_path, stay="visit")
     assert {series for series, _ in cells(out)} == {"p/1/glucose", "q/1/glucose", "r/2/glucose"}
     assert {step["stays"] for step in attrition["steps"]} == {3}
-    assert [(one.patient, one.stay) for one in series_of(open_table(out))] == [("p", "1"), ("q", "1"), ("r", "2")]
+    assert [(one.patient, one.stay) for one in series_of(Table.open(out))] == [("p", "1"), ("q", "1"), ("r", "2")]
 
 
 def test_no_two_stays_become_one_by_what_stands_in_their_names(tmp_path):
@@ -100,7 +100,7 @@ def test_no_two_stays_become_one_by_what_stands_in_their_names(tmp_path):
     frame = measured(*[(patient, at, 80 + i) for i, (patient, _) in enumerate(keys) for at in (15, 30)])
     frame["visit"] = [visit for _, visit in keys for _ in range(2)]
     out, _ = put(frame, tmp_path, stay="visit")
-    found = {(one.patient, one.stay): one.values.tolist() for one in series_of(open_table(out))}
+    found = {(one.patient, one.stay): one.values.tolist() for one in series_of(Table.open(out))}
     assert found == {key: [80 + i, 80 + i] for i, key in enumerate(keys)}
 
 
@@ -108,7 +108,7 @@ def test_no_stay_and_signal_become_another_by_a_stroke_in_their_names(tmp_path):
     frame = measured(("x", 15, 1), ("x", 30, 1), ("x/y", 15, 2), ("x/y", 30, 2))
     frame["what"] = ["y/z", "y/z", "z", "z"]
     out, _ = put(frame, tmp_path, signal="what", unit={"y/z": "1", "z": "1"})
-    found = {(one.patient, one.signal): one.values.tolist() for one in series_of(open_table(out))}
+    found = {(one.patient, one.signal): one.values.tolist() for one in series_of(Table.open(out))}
     assert found == {("x", "y/z"): [1, 1], ("x/y", "z"): [2, 2]}
 
 
@@ -117,7 +117,7 @@ def test_the_signals_of_a_stay_stand_together_however_stays_are_called(tmp_path)
     frame = pd.concat([measured(*rows).assign(what=signal) for signal in ("glucose", "a/1", "zz")])
     frame["visit"] = frame["who"].map({"a": "1", "a-1": "1", "a/1": "1/a", "b": "a"})
     out, _ = put(frame, tmp_path, stay="visit", signal="what", unit={"a/1": "1", "zz": "1"})
-    stays = [key for key, _ in groupby((one.patient, one.stay) for one in series_of(open_table(out)))]
+    stays = [key for key, _ in groupby((one.patient, one.stay) for one in series_of(Table.open(out)))]
     assert len(stays) == len(set(stays)) == 4
 
 
@@ -133,7 +133,7 @@ def test_a_stay_whose_measurements_are_years_apart_is_refused_with_what_to_do(tm
 def test_a_known_unit_may_be_spelt_in_its_usual_ways(tmp_path, unit):
     put(measured(("p", 15, 100), ("p", 30, 101)), tmp_path, unit=unit)
     (table,) = tmp_path.glob("*.parquet")
-    assert open_table(table).units == {"glucose": "mg/dL"}
+    assert Table.open(table).units == {"glucose": "mg/dL"}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_continuous_glucose_of_two_hospitals_is_read_whole(tmp_path):
     out, attrition = put(source, tmp_path, patient="patient", stay="record", time="time", value="cgm_mgdl")
     given_rows = pd.read_csv(source)
     assert attrition["steps"][0]["rows"] == len(given_rows)
-    assert attrition["steps"][0]["patients"] == given_rows["patient"].nunique() == len(patients_of(open_table(out)))
+    assert attrition["steps"][0]["patients"] == given_rows["patient"].nunique() == len(patients_of(Table.open(out)))
     assert sums_up(attrition)
 
 
@@ -210,7 +210,7 @@ def test_only_the_signals_asked_for_are_put_on_the_grid_and_the_others_counted(t
     frame = measured(("p", 15, 100), ("p", 30, 101), ("p", 15, 2.5), ("p", 30, 3.5))
     frame["what"] = ["glucose", "glucose", "insulin", "insulin"]
     out, attrition = put(frame, tmp_path, signal="what", signals=["glucose"])
-    assert open_table(out).units == {"glucose": "mg/dL"}
+    assert Table.open(out).units == {"glucose": "mg/dL"}
     assert (attrition["steps"][1]["step"], attrition["steps"][1]["dropped_rows"]) == ("of a signal asked for", 2)
     assert sums_up(attrition)
     with pytest.raises(DataError, match="has no signal map"):

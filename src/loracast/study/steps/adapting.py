@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loracast.data.table import Table, open_table
+from loracast.data.table import Table
 from loracast.errors import ConfigError
 from loracast.files import claimed, refuse_taken
 from loracast.models.base import check_window, within
@@ -67,7 +67,7 @@ def adapt_table(
     sides = asked(SplitSpec, {"seed": seed} if split is None else split, "The split")
     distributed.share_of(loop.batch_size)
     check_trackers(track)
-    table = table if isinstance(table, Table) else open_table(table)
+    table = table if isinstance(table, Table) else Table.open(table)
     ours = resume and _is_saved(out, spec, seed, table)
     if distributed.is_main():
         refuse_taken(out, overwrite=overwrite or ours)

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from loracast.data.pseudonyms import Pseudonyms
 from loracast.data.schema import signal_named
 from loracast.data.series import Tails, tails_of
-from loracast.data.table import Table, open_table
+from loracast.data.table import Table
 from loracast.files import claimed, refuse_taken, written
 from loracast.models.base import Model, check_window, within
 from loracast.models.levels import check_levels, check_paths
@@ -52,7 +52,7 @@ def forecast_table(
     ConfigError for that, where another process is at `out`, or it is what is read, and for levels that are none, or
     that the model cannot give.
     """
-    table = table if isinstance(table, Table) else open_table(table)
+    table = table if isinstance(table, Table) else Table.open(table)
     settings, spec = asked(ForecastSpec, forecasting, "The forecast"), asked(WindowSpec, window, "The window")
     levels = ascending(quantiles)
     pseudonyms = None if keyed is None else Pseudonyms.of_file(Path(keyed))
