@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loracast.models.registry import load_model
 from loracast.spec import TrainSpec
-from loracast.study.bench.settings import synthetic_windows
+from loracast.study.bench.windows import synthetic_windows
 from loracast.training.fit import fit
 from loracast.training.task import window_task
 from loracast.tuning.arm import ArmSpec

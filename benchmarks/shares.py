@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from loracast.models.base import Backbone
 from loracast.models.nets import lag_llama_paths, packing
 from loracast.models.registry import load_backbone
-from loracast.study.bench.settings import synthetic_windows
+from loracast.study.bench.windows import synthetic_windows
 from loracast.training import cost as costs
 from loracast.training.task import Examples
 from loracast.tuning.attach import attach

@@ -27,6 +27,7 @@ from loracast.report.terminal import (
     side_by_side,
     threshold_table,
 )
+from loracast.study.bench.settings import read_benches
 from loracast.study.ranks.result import Correlation, Measured, Relation, RelationRow
 from tests.report.conftest import ARMS, LORA, SIGNALS, changed, summary_of
 from tests.report.study import RANKS, study_summary, sweep_of
@@ -294,14 +295,14 @@ def test_benches_of_two_machines_lie_side_by_side_if_they_measured_alike(tmp_pat
         "c": bench_of(steps=9),
     }.items():
         write_json(tmp_path / name, content)
-    table = side_by_side([tmp_path / "a", tmp_path / "b"])
+    table = side_by_side(read_benches([tmp_path / "a", tmp_path / "b"]))
     assert lines_of(table)[2] == "| nano | lora | 100 ms | 200 ms | 2.00 | 3.0 ms | 3.0 ms | 1.00 | 640 MB | 640 MB |"
     assert lines_of(table)[4].startswith("| nano | oft | refused | refused | – |")
     assert "B: Slow CPU" in markdown(table)
     with pytest.raises(ConfigError, match="other settings"):
-        side_by_side([tmp_path / "a", tmp_path / "c"])
+        side_by_side(read_benches([tmp_path / "a", tmp_path / "c"]))
     with pytest.raises(ConfigError, match="1 file given"):
-        side_by_side([tmp_path / "a"])
+        side_by_side(read_benches([tmp_path / "a"]))
 
 
 def test_the_tables_need_neither_torch_nor_matplotlib():

@@ -10,7 +10,9 @@ import pytest
 import loracast.study.bench as room
 from loracast.errors import ConfigError
 from loracast.study.bench import bench
-from loracast.study.bench.settings import WARM_UP, Settings, read_bench, synthetic_windows
+from loracast.study.bench.arm import WARM_UP
+from loracast.study.bench.settings import Settings, read_bench
+from loracast.study.bench.windows import synthetic_windows
 
 SMALL = {"steps": 2, "batch_size": 4, "context": 24, "horizon": 6, "windows": 4, "samples": 2}
 KILLED = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, default_collate
 from loracast.errors import TrainingError
 from loracast.models.base import ModelCard
 from loracast.spec import TrainSpec
-from loracast.study.bench.settings import synthetic_windows
+from loracast.study.bench.windows import synthetic_windows
 from loracast.training.checkpoint import last_checkpoint
 from loracast.training.fit import fit
 from loracast.training.task import Batch, Task, window_task

@@ -207,7 +207,6 @@ def forecast(
 
     Example: loracast forecast vitals.parquet --quantiles 0.05,0.5,0.95 --keyed secret.key --out forecast.parquet
     """
-    from loracast.report.told import forecast_told
     from loracast.study.steps.forecasting import forecast_table
 
     told = forecast_table(
@@ -222,6 +221,8 @@ def forecast(
         overwrite=overwrite,
         quantiles=LEVELS if quantiles is None else numbers_in(quantiles),
     )
+    from loracast.report.told import forecast_told
+
     first, *notes = forecast_told(told)
     print(f"{first} Quantiles: {out}")
     for note in notes:

@@ -63,10 +63,10 @@ def run(
     from loracast.study.experiment import read_experiment, refuse_absent
 
     # Before torch is loaded: a misspelt key, or data that are not there, are told at once.
+    plan = plan_of(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
     spec = read_experiment(experiment, data=data, backbones=backbones)
     folder = out or Path("runs") / spec.name
     refuse_absent(spec, folder)
-    plan = plan_of(jobs, engine, address, cpus=cpus, gpus=gpus, max_hours=max_hours, track=track)
     from loracast.study.study import run_experiment
     from loracast.study.tracked import track_report
 
@@ -141,9 +141,13 @@ def bench(
     """
     form = "markdown" if markdown else form
     if compare:
-        from loracast.report.terminal import measured_side_by_side, side_by_side
+        from loracast.study.bench.settings import read_benches
 
-        put(form, lambda: side_by_side(compare), lambda: measured_side_by_side(compare))
+        results = read_benches(compare)
+        from loracast.report import frames  # pandas: what cannot be compared has been refused
+        from loracast.report.terminal import side_by_side
+
+        put(form, lambda: side_by_side(results), lambda: frames.benches(results))
     else:
         from loracast.study.bench import bench as measure
 

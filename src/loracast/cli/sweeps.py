@@ -146,11 +146,13 @@ def sweep_relate(
 
     Example: loracast sweep relate results/sweep-cinc2019 results/sweep-shanghai-cgm --out thresholds.json
     """
-    from loracast.study.ranks.analyse import read_sweep
-    from loracast.study.ranks.properties import relate
+    from loracast.study.ranks.result import read_sweep
+
+    sweeps = [read_sweep(folder) for folder in folders]
+    from loracast.study.ranks.properties import relate  # scores: what is no sweep has been refused
     from loracast.study.summary import write_facts
 
-    relation = relate([read_sweep(folder) for folder in folders])
+    relation = relate(sweeps)
     write_facts(relation, out, overwrite=overwrite)
     _print_relation(relation, form)
     told(form, f"Wrote {out}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrameT
 
     from loracast.models.base import Model
-    from loracast.study.steps.forecasting import ForecastPlan
+    from loracast.study.steps.ahead import ForecastPlan
 
 HOURLY = 3600
 """The step of an array where nobody says, in seconds."""
@@ -166,7 +166,7 @@ class Forecaster:
 
         from loracast.data.frames import moment_of
         from loracast.data.series import seconds
-        from loracast.study.steps.forecasting import ahead
+        from loracast.study.steps.ahead import ahead
 
         if array.dtype.kind not in "iuf" or array.ndim not in (1, 2) or array.size == 0:
             raise DataError(
@@ -197,7 +197,7 @@ class Forecaster:
     ) -> tuple[Any, int]:
         import pyarrow as pa
 
-        from loracast.study.steps.forecasting import forecasts
+        from loracast.study.steps.ahead import forecasts
 
         plan = self._plan(self._window_of(window, table), table.step_seconds, settings, levels)
         parts, facts = zip(*forecasts(table, plan, progress=progress), strict=True)
@@ -207,7 +207,7 @@ class Forecaster:
         return found.rename_columns([*names, *(repr(level) for level in levels)]), facts[-1].too_sparse
 
     def _plan(self, window: WindowSpec, step: int, settings: ForecastSpec, levels: tuple[float, ...]) -> "ForecastPlan":
-        from loracast.study.steps.forecasting import ForecastPlan
+        from loracast.study.steps.ahead import ForecastPlan
 
         whole = within(window, step, [self.model.card]).resolved(step)
         return ForecastPlan(self.model, whole, settings, levels)

@@ -15,7 +15,7 @@ from loracast.tuning.card import TrainedCard
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from loracast.study.steps.forecasting import ForecastPlan
+    from loracast.study.steps.ahead import ForecastPlan
 
 SCREEN = 110
 """Dots an inch of a figure in a notebook."""
@@ -26,7 +26,7 @@ def tails(table: Table, plan: "ForecastPlan", *, truth: bool, most: int) -> list
 
     With `truth` the last steps are what is forecast, and stand beside it. Raises DataError where there is none.
     """
-    from loracast.study.steps.forecasting import ahead, rows_of_tails
+    from loracast.study.steps.ahead import ahead, rows_of_tails
 
     if most < 1:
         raise ConfigError(f"most={most}: that many series are none. Ask for 1 at least.")

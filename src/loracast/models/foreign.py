@@ -23,7 +23,8 @@ Token = Annotated[int, Field(ge=0, le=2**31)]
 class Foreign(Frozen):
     """Keys that are known; whatever else a config has is left where it is."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    # Nobody asks for the words of these keys, and finding them reads the source of each class, whenever one starts.
+    model_config = ConfigDict(extra="ignore", strict=True, use_attribute_docstrings=False)
 
 
 def _one_token(given: Any) -> Any:

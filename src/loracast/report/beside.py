@@ -34,6 +34,7 @@ from loracast.report.render import templates
 from loracast.report.results import label_of, read_results
 from loracast.report.terminal import side_by_side
 from loracast.report.words import listed, machines_of
+from loracast.study.bench.settings import read_benches
 
 
 def write_comparison(sources: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
@@ -81,7 +82,7 @@ def _some(names: Sequence[str], most: int = 4) -> str:
 
 
 def _of_benches(files: Sequence[Path]) -> dict[str, Any]:
-    table = side_by_side(files)
+    table = side_by_side(read_benches(files))
     times = replace(table, title="Time and memory of every model and method", notes=())
     return {
         "name": "Machines side by side",

@@ -1,12 +1,9 @@
 """What the commands print: each function gives a table that rich can print and the other forms can write."""
 
-import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loracast.errors import ConfigError
 from loracast.report import frames, sweeps
 from loracast.report.doubts import Reason, told_of
 from loracast.report.lists import words_as_they_are
@@ -18,7 +15,7 @@ from loracast.study.ranks.result import RankSweep, Relation
 from loracast.study.summary import Summary
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Facts = Mapping[str, Any]
 
@@ -80,13 +77,11 @@ def _if_done(row: Row, text: str) -> str:
     return text if row["status"] == "done" else str(row["status"])
 
 
-def side_by_side(files: Sequence[Path]) -> Table:
-    """Several machines' benches, arm by arm: times of each, and by how much each is slower than the first.
+def side_by_side(results: Mapping[str, Facts]) -> Table:
+    """Several machines' benches by letter (`read_benches`), arm by arm: times of each, and against the first.
 
-    A ratio above 1 is slower. Raises ConfigError for fewer than two files, for one that is no bench, and where
-    settings differ.
+    A ratio above 1 is slower.
     """
-    results = _lettered(files)
     first, *others = results
     columns = [words_as_they_are("model"), words_as_they_are("method")]
     for name, head in zip(frames.TIMES, ("step", "forecast"), strict=True):
@@ -95,20 +90,6 @@ def side_by_side(files: Sequence[Path]) -> Table:
     columns += [Column(f"memory\n{letter}", _memory(f"memory_bytes_{letter}")) for letter in results]
     machines = [f"{letter}: {_machine(result)}" for letter, result in results.items()]
     return table_of(frames.benches(results), columns, notes=machines)
-
-
-def measured_side_by_side(files: Sequence[Path]) -> "pd.DataFrame":
-    """The same as raw numbers; raises as `side_by_side` does."""
-    return frames.benches(_lettered(files))
-
-
-def _lettered(files: Sequence[Path]) -> dict[str, Any]:
-    """The benches by letter, in the order in which they were given."""
-    from loracast.study.bench.settings import read_bench
-
-    found = [read_bench(file) for file in files]
-    _refuse_unlike(files, found)
-    return dict(zip(string.ascii_uppercase, found, strict=False))
 
 
 def _time(name: str, letter: str) -> Callable[[Row], str]:
@@ -125,24 +106,6 @@ def _ratio(name: str) -> Callable[[Row], str]:
 
 def _memory(name: str) -> Callable[[Row], str]:
     return lambda row: memory(row[name])
-
-
-def _refuse_unlike(files: Sequence[Path], results: Sequence[Facts]) -> None:
-    if not 2 <= len(files) <= len(string.ascii_uppercase):
-        raise ConfigError(
-            f"{plural(len(files), 'file')} given. Give two or more that `loracast bench` wrote, the first to compare "
-            "with."
-        )
-    first = results[0]["settings"]
-    for file, result in zip(files, results, strict=True):
-        own = result["settings"]
-        unlike = [name for name in {**first, **own} if first.get(name) != own.get(name)]
-        if unlike:
-            told = ", ".join(f"{name} {own.get(name)} against {first.get(name)}" for name in unlike)
-            raise ConfigError(
-                f"{file} and {files[0]} were measured with other settings ({told}), so their times are not comparable. "
-                "Measure both with the same."
-            )
 
 
 def _machine(result: Facts) -> str:

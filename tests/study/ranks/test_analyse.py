@@ -13,8 +13,8 @@ from loracast.errors import ConfigError, DataError
 from loracast.files import read_json, write_json
 from loracast.scoring.compare import compare, summarise
 from loracast.scoring.sums import Sums
-from loracast.study.ranks.analyse import analyse, read_sweep, refuse_few_patients, write_sweep
-from loracast.study.ranks.result import Measured, Note, Overfit
+from loracast.study.ranks.analyse import analyse, refuse_few_patients, write_sweep
+from loracast.study.ranks.result import Measured, Note, Overfit, read_sweep
 from tests.conftest import PATIENT, STAY
 
 

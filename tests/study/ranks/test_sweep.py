@@ -4,8 +4,7 @@ import pytest
 
 from loracast.errors import ConfigError, DataError
 from loracast.study.engine import Plan
-from loracast.study.ranks.analyse import read_sweep
-from loracast.study.ranks.result import Relation
+from loracast.study.ranks.result import Relation, read_sweep
 from loracast.study.ranks.sweep import _left, is_rank_sweep, rank_experiment, sweep_ranks, sweep_tables
 from loracast.study.summary import Summary, read_facts
 from tests.conftest import cohort

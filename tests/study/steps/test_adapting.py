@@ -147,8 +147,8 @@ def test_settings_of_another_kind_are_refused(vitals, tiny, tmp_path, given):
         adapt(vitals, tmp_path / "a", tiny, window=given)
 
 
-def test_a_folder_that_exists_is_refused_before_anything_is_loaded(vitals, tmp_path):
+def test_a_folder_that_exists_is_refused_before_anything_is_loaded(vitals, tmp_path):  # those weights are not here
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine.txt").write_text("kept")
     with pytest.raises(ConfigError, match="exists already"):
-        adapt(vitals, tmp_path / "a", tmp_path / "no-such-backbone")
+        adapt(vitals, tmp_path / "a", "chronos-t5-large")

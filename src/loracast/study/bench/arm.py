@@ -21,7 +21,8 @@ from loracast.models.base import Backbone, check_window
 from loracast.models.forecast import forecast_batches, forecaster
 from loracast.models.registry import is_here, load_backbone
 from loracast.spec import ForecastSpec, TrainSpec, parse
-from loracast.study.bench.settings import WARM_UP, Settings, synthetic_windows
+from loracast.study.bench.settings import Settings
+from loracast.study.bench.windows import synthetic_windows
 from loracast.training import cost as costs
 from loracast.training.fit import fit
 from loracast.training.task import window_task
@@ -31,6 +32,8 @@ from loracast.tuning.attach import attach
 from loracast.tuning.method import Attached
 
 SEED = 0
+WARM_UP = 3
+"""Steps and one batch of forecasts before the clock starts: the first ones also reserve memory and choose kernels."""
 
 
 def measure(arm: ArmSpec, settings: Settings) -> dict[str, Any]:

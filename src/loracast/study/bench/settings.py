@@ -1,28 +1,16 @@
-"""What a bench measures with and on, and what its file holds."""
+"""What a bench is asked for, and what its file holds; several such files side by side."""
 
+import string
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from loracast.data.schema import SIGNALS
-from loracast.data.windows import WindowSet
 from loracast.errors import ConfigError
 from loracast.files import read_json
 
 FORMAT = 1
-WARM_UP = 3
-"""Steps and one batch of forecasts before the clock starts: the first ones also reserve memory and choose kernels."""
 _LEAST = {"context": 4, "samples": 2}
-
-# Where adults in intensive care usually are, and how far one patient is from another (in the signal's unit).
-_LEVELS = {"heart_rate": (88.0, 16.0), "map": (78.0, 11.0), "resp_rate": (20.0, 5.0)}
-_STEP_SECONDS = 300
-_HOUR = 3600 // _STEP_SECONDS
-_PERSISTENCE = 0.95
-"""How much of its distance from the patient's level a value keeps in a step."""
-_MISSING = 0.15
 
 
 @dataclass(frozen=True)
@@ -56,26 +44,28 @@ def read_bench(file: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def synthetic_windows(count: int, context: int, horizon: int, *, seed: int = 0) -> WindowSet:
-    """`count` windows of five-minute heart rates, pressures and respiratory rates, in memory.
+def read_benches(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Several machines' benches by letter, in the order in which they were given.
 
-    Each is a series of its own that wanders around its level; 15 % of the values are missing, never all of them.
+    Raises ConfigError for fewer than two files, for one that is no bench, and where settings differ: times of unlike
+    work say nothing.
     """
-    rng = np.random.default_rng(seed)
-    steps = context + horizon
-    signal = np.arange(count) % len(_LEVELS)
-    level, spread = np.array(list(_LEVELS.values()))[signal].T
-    level = np.maximum(level + spread * rng.standard_normal(count), spread)
-    drift = np.zeros(count)
-    values = np.empty((count, steps), np.float32)
-    for step in range(steps):
-        drift = _PERSISTENCE * drift + rng.standard_normal(count)
-        values[:, step] = np.maximum(level + spread / 4 * drift, 1.0)
-    gaps = rng.random((count, steps)) < _MISSING
-    gaps[:, [0, context - 1, context]] = False
-    values[gaps] = np.nan
-    number, start = np.arange(count), np.zeros(count, np.int64)
-    index = np.stack([number * steps, number, signal, start, number], axis=1)
-    names = tuple(_LEVELS)
-    units = {name: SIGNALS[name].unit for name in names}
-    return WindowSet(values.reshape(-1), index, context, horizon, _HOUR, _STEP_SECONDS, names, units)
+    if not 2 <= len(files) <= len(string.ascii_uppercase):
+        raise ConfigError(
+            f"{len(files)} file{'s' * (len(files) != 1)} given. Give two or more that `loracast bench` wrote, the "
+            "first to compare with."
+        )
+    found = [read_bench(file) for file in files]
+    for file, one in zip(files, found, strict=True):
+        _refuse_unlike(file, one["settings"], files[0], found[0]["settings"])
+    return dict(zip(string.ascii_uppercase, found, strict=False))
+
+
+def _refuse_unlike(file: Path, own: Mapping[str, Any], other: Path, first: Mapping[str, Any]) -> None:
+    unlike = [name for name in {**first, **own} if first.get(name) != own.get(name)]
+    if unlike:
+        told = ", ".join(f"{name} {own.get(name)} against {first.get(name)}" for name in unlike)
+        raise ConfigError(
+            f"{file} and {other} were measured with other settings ({told}), so their times are not comparable. "
+            "Measure both with the same."
+        )

@@ -94,14 +94,6 @@ def write_sweep(out: Path, data: str | None = None) -> RankSweep:
     return sweep
 
 
-def read_sweep(out: Path | str) -> RankSweep:
-    """Read the `sweep.json` of a results folder; raises ConfigError where there is none, or one of another version."""
-    file = Path(out) / SWEEP
-    if not file.is_file():
-        raise ConfigError(f"No {SWEEP} in {out}. Give the folder that `loracast sweep ranks` wrote.")
-    return read_facts(RankSweep, file)
-
-
 def refuse_few_patients(validation: int) -> None:
     """Raise ConfigError where too few patients validate for any threshold to be decided."""
     if validation < FEWEST_PATIENTS:

@@ -1,11 +1,14 @@
 """What a rank sweep found, typed: `sweep.json`, and `thresholds.json` over several of them. Validated when read."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from loracast.errors import ConfigError
 from loracast.scoring.facts import Bounds
 from loracast.spec import Frozen
+from loracast.study.summary import read_facts
 
 SWEEP = "sweep.json"
 RELATION = "thresholds.json"
@@ -138,3 +141,11 @@ class Relation(Frozen):
     correlations: dict[str, Correlation]
     flat: int
     """Rows whose threshold is not shown better than zero-shot on the test patients."""
+
+
+def read_sweep(out: Path | str) -> RankSweep:
+    """Read the `sweep.json` of a results folder; raises ConfigError where there is none, or one of another version."""
+    file = Path(out) / SWEEP
+    if not file.is_file():
+        raise ConfigError(f"No {SWEEP} in {out}. Give the folder that `loracast sweep ranks` wrote.")
+    return read_facts(RankSweep, file)

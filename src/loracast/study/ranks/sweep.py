@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loracast.data.split import split_patients
 from loracast.data.table import Table, patients_of
-from loracast.data.windows import split_and_cut
 from loracast.errors import ConfigError
 from loracast.files import digest
 from loracast.models.outline import outline
@@ -199,7 +197,9 @@ def _refuse_undecidable(spec: ExperimentSpec, out: Path) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="loracast-") as work:
         table = spec.data.open(Path(work))
-        from loracast.study.ranks.analyse import refuse_few_patients  # pandas: a table that is none has been refused
+        from loracast.data.split import split_patients  # NumPy and pandas: a table that is none has been refused
+        from loracast.data.windows import split_and_cut
+        from loracast.study.ranks.analyse import refuse_few_patients
 
         if ALL in table.signals:
             raise ConfigError(f"A signal is called {ALL!r}, which here stands for all of them. Rename it in the table.")

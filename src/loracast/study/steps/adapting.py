@@ -67,11 +67,11 @@ def adapt_table(
     sides = asked(SplitSpec, {"seed": seed} if split is None else split, "The split")
     distributed.share_of(loop.batch_size)
     check_trackers(track)
+    refuse_unfit(spec)
     table = table if isinstance(table, Table) else Table.open(table)
     ours = resume and _is_saved(out, spec, seed, table)
     if distributed.is_main():
         refuse_taken(out, overwrite=overwrite or ours)
-    refuse_unfit(spec)
     from transformers import set_seed  # torch from here on: what can be refused without it has been
 
     from loracast.tuning.adapter import base_digest, save_adapter

@@ -31,18 +31,19 @@ def evaluate_table(
     training are never scored. On another table the caller answers for that (check C09 says so). Raises AdapterError
     for a `split` that sets otherwise what the adapter brings.
     """
-    opened = table if isinstance(table, Table) else Table.open(table)
     settings = asked(ForecastSpec, forecasting, "The forecast")
     cards = {Path(folder): read_card(Path(folder), TrainedCard) for folder in adapters}
     spec, sides, revision = asked(WindowSpec, window, "The window"), asked(SplitSpec, split, "The split"), None
-    having: WindowSpec | None = None
-    for card in alike(cards):
+    adapted = alike(cards)
+    for card in adapted:
         if split is not None:
             own_split(card, sides)
-        spec, sides, having = fits_adapter(spec, card, opened), card.split, card.window.cut
-        revision = card.revision
-        backbone = base_of(card, backbone) or card.model
+        sides, revision, backbone = card.split, card.revision, base_of(card, backbone) or card.model
     check_backbone(backbone, revision=revision)
+    opened = table if isinstance(table, Table) else Table.open(table)
+    having: WindowSpec | None = None
+    for card in adapted:
+        spec, having = fits_adapter(spec, card, opened), card.window.cut
     from loracast.study.steps.scoring import Competitor, scored  # torch: what can be refused has been
     from loracast.tuning.adapter import load_adapter
 
