@@ -53,6 +53,11 @@ def test_shares_that_leave_no_one_to_train_on_still_leave_one(count):
     assert min(sides[side] for side in SIDES) >= 1
 
 
+def test_where_shares_leave_no_one_to_train_on_all_but_two_train():
+    sides = Counter(split_patients(names(4), SplitSpec(shares=(0.01, 0.495, 0.495))).values())
+    assert sides == {"train": 2, "validation": 1, "test": 1}
+
+
 @given(st.integers(3, 8), st.integers(0, 40), seeds)
 def test_over_all_folds_every_patient_is_tested_once_and_validates_once(folds, more, seed):
     people = names(folds + more)

@@ -7,7 +7,7 @@ import pytest
 
 from loracast.errors import ConfigError, DataError
 from loracast.scoring.bootstrap import RESAMPLES
-from loracast.scoring.compare import FEWEST_PATIENTS, compare, compare_to_best, summarise, verdict_of
+from loracast.scoring.compare import FEWEST_PATIENTS, compare, compare_to_best, paired, summarise, verdict_of
 from loracast.scoring.facts import Excluded
 from loracast.scoring.sums import METRICS, Sums, score_cells
 from loracast.types import LEVELS
@@ -169,6 +169,23 @@ def test_the_best_reference_is_the_one_with_the_lowest_error_whatever_its_place(
         assert {entry.reference for entry in found.values()} == {"best"}
     equals = compare_to_best([arm()], {"second": [arm(shift=1.0)], "first": [arm(shift=1.0)]})
     assert {entry.reference for entry in equals.values()} == {"second"}, "the first of equals"
+
+
+def test_a_pair_is_compared_on_each_signal_with_the_draws_that_are_asked_for():
+    ours, theirs = [arm()], [arm(shift=0.5)]
+    found = paired(ours, theirs)
+    assert set(found) == set(SIGNALS)
+    assert [one.verdict for one in found.values()] == ["better", "better"]
+    noisy = [arm(noise_seed=2)]
+    usual = paired(ours, noisy)
+    assert usual == paired(ours, noisy, seed=0, resamples=RESAMPLES)
+    assert usual != paired(ours, noisy, seed=1)
+    assert usual != paired(ours, noisy, resamples=500)
+
+
+def test_a_pair_that_scored_other_windows_is_named():
+    with pytest.raises(DataError, match=r"^The arm and the reference did not score the same windows"):
+        paired([arm()], [arm(windows=119)])
 
 
 def test_chance_in_training_is_in_the_interval_of_several_seeds():

@@ -65,6 +65,20 @@ def test_six_patients_are_the_fewest_whose_verdict_can_flip(patients, flips):
     assert (found.flips, found.left_out) == (flips, pytest.approx((-0.5, -0.5)))
 
 
+def test_of_two_patients_each_alone_decides():
+    found = influence(patient_sums([[10.0, 40.0]], [10, 10]), patient_sums([[20.0, 20.0]], [10, 10]), resamples=200)
+    assert found.left_out == pytest.approx((-1.0, 2.0))  # the one who is left has 10 targets
+    # Without a patient only draws of the other are left, who alone has no spread.
+    assert found.intervals == [pytest.approx((2.0, 2.0)), pytest.approx((-1.0, -1.0))]
+
+
+def test_a_draw_in_which_one_target_is_left_counts():
+    ours, theirs = patient_sums([[1.0, 5.0]], [1, 1]), patient_sums([[3.0, 4.0]], [1, 1])
+    found = influence(ours, theirs, resamples=3, seed=4)
+    # None of these three draws has a patient twice: without either, one target is left.
+    assert found.intervals == [pytest.approx((1.0, 1.0)), pytest.approx((-2.0, -2.0))]
+
+
 def test_one_patient_is_under_nobodys_influence():
     found = compare([arm(patients=1)], [arm(shift=0.5, patients=1)], reference_name="other")["heart_rate"]
     assert (found.left_out, found.flips) == (None, None)

@@ -102,6 +102,8 @@ def test_mase_divides_by_the_mean_one_step_change_of_the_observed_context():
     context = np.array([[1.0, 3.0, NAN, 4.0, 4.0, 7.0]])
     np.testing.assert_allclose(metrics.naive_scale(context), [5 / 3])
     np.testing.assert_allclose(metrics.mase(TRUTH, POINT, context), [1.6])
+    one_pair = np.array([[NAN, 3.0, 5.0, NAN]])
+    np.testing.assert_array_equal(metrics.naive_scale(np.vstack([one_pair, np.full((3, 4), NAN)])), [2, NAN, NAN, NAN])
 
 
 @pytest.mark.parametrize("context", [[5, 5, 5, 5], [1, NAN, 3, NAN], [NAN, NAN, NAN, 2]])

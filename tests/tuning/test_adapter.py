@@ -10,12 +10,12 @@ import torch
 from peft import PeftModel
 from transformers import T5ForConditionalGeneration, set_seed
 
-from loracast.errors import AdapterError, BackboneError
+from loracast.errors import AdapterError, BackboneError, ConfigError
 from loracast.models.registry import load_backbone
 from loracast.tuning.adapter import base_digest, load_adapter, merge_adapter, save_adapter
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach
-from loracast.tuning.card import Card, read_card
+from loracast.tuning.card import Card, digests_of, read_card
 from loracast.tuning.method import Attached, quiet_peft
 from loracast.tuning.methods import method_named
 from loracast.types import LEVELS
@@ -243,6 +243,14 @@ def test_weights_that_are_not_finite_or_of_another_shape_are_refused(tiny, tmp_p
         safetensors.torch.save_file({**tensors, first: damaged}, file, metadata={"format": "pt"})
         with pytest.raises((AdapterError, BackboneError), match=told):
             load_adapter(tmp_path / "adapter", backbone=str(tiny))
+
+
+def test_an_adapter_is_never_merged_over_itself(tiny, tmp_path):
+    saved(tiny, "lora", tmp_path / "adapter")
+    before = digests_of(tmp_path / "adapter")
+    with pytest.raises(ConfigError):
+        merge_adapter(tmp_path / "adapter", tmp_path / "adapter", backbone=str(tiny), overwrite=True)
+    assert digests_of(tmp_path / "adapter") == before
 
 
 def test_a_merged_adapter_states_its_own_files(tiny, tmp_path):

@@ -104,6 +104,12 @@ def test_numbers_are_those_of_the_card(tmp_path):
     assert "no test score" in text
 
 
+def test_a_stays_signals_together_are_told(tmp_path):
+    assert "jointly" not in written(tmp_path, trained_card()).text
+    joint = trained_card(window=WHOLE["window"] | {"joint": True})
+    assert ", the signals of a stay jointly" in written(tmp_path, joint).text
+
+
 def test_names_of_a_caller_are_no_markup_and_break_no_line(tmp_path):
     strange = 'x"\n---\nlicense: mit\n# [y](z) <b>'
     card = written(tmp_path, trained_card(signals={strange: "1"}, data=WHOLE["data"] | {"source": strange}))

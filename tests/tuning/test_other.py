@@ -115,14 +115,27 @@ def test_an_arm_shows_what_was_set_and_survives_json_pickle_and_copy():
         ({"method": "peft:hrra"}, "PEFT has no tuner 'hrra'. It has, for peft:NAME: .*hra"),
         ({"method": "peft:lora"}, "peft:lora is not passed on. It has a class of its own here: use the method lora"),
         ({"method": "peft:ln_tuning"}, "use the method layernorm"),
-        ({"method": "peft:prefix_tuning"}, "token embeddings of a language model"),
+        (
+            {"method": "peft:prefix_tuning"},
+            "token embeddings of a language model, and a forecaster of series has no such tokens",
+        ),
         ({"method": "peft:p_tuning"}, "token embeddings of a language model"),
-        ({"method": "peft:xlora"}, "acts on no named matrices"),
+        (
+            {"method": "peft:xlora"},
+            r"\. It acts on no named matrices of the network. Use a method that does, such as lora",
+        ),
     ],
 )
 def test_what_peft_does_not_have_or_take_is_refused(settings, says):
     with pytest.raises(ConfigError, match=says):
         parse(ArmSpec, {"model": "tiny", **settings}, "The arm")
+
+
+def test_the_advice_names_options_of_peft_and_other_sites_once():
+    advice = method_named("peft:hra")().advice()
+    assert advice.startswith("Set another of PEFT's options (r, apply_GS")
+    assert "(sites" not in advice
+    assert ", sites" not in advice
 
 
 def test_a_skeleton_is_counted_and_not_tried():
