@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
-from loracast.models.draws import PATHS_A_PASS, PATHS_AT_LEAST, quantiles_of, uniforms
+from loracast.models.draws import PATHS_AT_LEAST, quantiles_of, uniforms, windows_of_paths
 from loracast.models.foreign import architectures_of
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
     from transformers import T5ForConditionalGeneration
+
+    from loracast.models.nets.token_paths import Drawing
 
 SITES = Sites(
     attention=r".*\.(SelfAttention|EncDecAttention)\.[qkvo]",
@@ -58,9 +60,9 @@ class ChronosT5:
         from loracast.models.nets.token_paths import numbers_of_path
 
         if self.net.device.type == "cpu":
-            return max(1, PATHS_A_PASS // samples)
+            return windows_of_paths(samples)
         config = self._pipeline.model.config
-        kept = numbers_of_path(self.net, config.context_length, config.prediction_length)
+        kept = numbers_of_path(self.net, config.prediction_length)
         return int(min(64, max(1, _MOST_KEPT_ON_GPU // (PATHS_AT_LEAST * kept))))
 
     def save(self, folder: Path) -> None:
@@ -137,30 +139,36 @@ class ChronosT5:
 
         from loracast.models.nets.token_paths import sample_tokens
 
-        tokenizer, blocks = self._pipeline.tokenizer, []
+        tokenizer, drawing, blocks = self._pipeline.tokenizer, self._drawing(), []
         for some in numbers.split(self._pipeline.model.config.prediction_length, dim=2):  # type: ignore[no-untyped-call]
             ids, mask, scale = tokenizer.context_input_transform(context)
             device = self.net.device
-            tokens = sample_tokens(self.net, ids.to(device), mask.to(device), some, self._warp)
+            tokens = sample_tokens(self.net, ids.to(device), mask.to(device), some, drawing)
             blocks.append(tokenizer.output_transform(tokens.cpu(), scale))
             context = torch.cat([context, blocks[-1].median(dim=1).values], dim=1)
         return torch.cat(blocks, dim=2)
 
-    def _warp(self, logits: Tensor) -> Tensor:
-        """The scores that are drawn from, as the library asks `transformers` for them: no EOS, then by the config."""
+    def _drawing(self) -> Drawing:
+        """Which tokens the library lets `transformers` draw: no EOS, then what the config leaves of the others."""
         import torch
         from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-        config, none = self._pipeline.model.config, torch.empty(0)
-        logits = logits.clone()
-        logits[:, config.eos_token_id] = -torch.inf
-        if config.temperature != 1:
-            logits = TemperatureLogitsWarper(config.temperature)(none, logits)
-        if config.top_k:
-            logits = TopKLogitsWarper(config.top_k)(none, logits)
-        if config.top_p < 1:
-            logits = TopPLogitsWarper(config.top_p)(none, logits)
-        return logits
+        from loracast.models.nets.token_paths import Drawing
+
+        config = self._pipeline.model.config
+        none = torch.empty(0)
+        warpers = [
+            *([TemperatureLogitsWarper(config.temperature)] if config.temperature != 1 else []),
+            *([TopKLogitsWarper(config.top_k)] if config.top_k else []),
+            *([TopPLogitsWarper(config.top_p)] if config.top_p < 1 else []),
+        ]
+
+        def warp(scores: Tensor) -> Tensor:
+            for one in warpers:
+                scores = one(none, scores)
+            return scores
+
+        return Drawing(config.eos_token_id, warp, config.top_k or 0)
 
     def token_width(self, context: Float[Tensor, "batch context"]) -> Float[Tensor, " batch"]:
         """The width of a token in the units of each window: nothing finer is told apart, nor forecast."""

@@ -56,6 +56,14 @@ def uniforms(
     return torch.from_numpy(np.stack(drawn))
 
 
+def windows_of_paths(samples: int) -> int:
+    """How many windows a pass on a processor has where each has so many paths: a power of 2, as batches mostly are.
+
+    Else a last pass would mostly be copies.
+    """
+    return 1 << (max(1, PATHS_A_PASS // samples).bit_length() - 1)
+
+
 def paths_at_once(samples: int, numbers: int, most: int) -> int:
     """How many of `samples` paths a pass draws where each takes `numbers` numbers of memory and `most` are to spare."""
     return min(samples, PATHS_AT_ONCE, max(PATHS_AT_LEAST, most // max(numbers, 1)))
