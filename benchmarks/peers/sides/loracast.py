@@ -1,0 +1,46 @@
+"""loracast, as `loracast forecast` calls it; also makes the weights that both sides load."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from loracast.models.forecast import predict
+from loracast.models.registry import load_backbone, skeleton
+from loracast.spec import ForecastSpec
+from loracast.types import Rows
+
+STEP = 300
+
+
+def make(case: dict[str, Any], folder: str) -> None:
+    """Save the case's model with random weights of its released shapes; no download, the same arithmetic."""
+    torch.manual_seed(0)
+    model: Any = skeleton(case["model"])
+    if case["family"] == "moirai":
+        model.net = type(model.net)(model.net.settings).eval()
+    else:
+        if case["family"] == "chronos-t5":
+            model.net.config.decoder_start_token_id = 0  # as the published config has it
+        net = type(model.net)(model.net.config).eval()
+        if case["family"] == "chronos-t5":
+            model._pipeline.model.model = net
+        else:
+            model._net = net
+    model.save(Path(folder))
+
+
+def prepare(case: dict[str, Any], folder: str) -> Any:
+    """A forecast of all windows: contexts to quantiles (window, step, level)."""
+    model: Any = load_backbone(folder)
+    if case.get("patch") is not None:
+        model.patch_size = case["patch"]
+    spec = ForecastSpec(samples=case.get("samples", 2))
+
+    def forecast(context: np.ndarray) -> np.ndarray:
+        number = torch.arange(len(context))
+        rows = Rows(number * STEP * case["horizon"], STEP, None, 1, number)
+        return predict(model, context, case["horizon"], spec, rows)
+
+    return forecast
