@@ -105,7 +105,7 @@ def _lay_out(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
     for axes in figure.axes:
         # The solver's last digits change from call to call; what is written again shall be the same to the byte.
         axes.set_position(tuple(round(edge, 6) for edge in axes.get_position().bounds))
