@@ -37,6 +37,7 @@ RC: Any = {
     "axes.titlesize": 8.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # no search for a place above ticks that are never there
     "axes.labelsize": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
