@@ -1,6 +1,7 @@
 """A backbone and a long table that are small enough for every test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,14 +152,37 @@ def spec(vitals: Table, tiny: Path) -> ExperimentSpec:
 
 @pytest.fixture(scope="session")
 def done(spec: ExperimentSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results folder of that experiment, with its report."""
-    from loracast.report import write_report
+    """The results folder of that experiment."""
     from loracast.study.study import run_experiment
 
     out = tmp_path_factory.mktemp("results") / "small"
     run_experiment(spec, out, progress=False, say=lambda _: None)
-    write_report(out)
     return out
+
+
+@contextmanager
+def vectors_alone() -> Iterator[None]:
+    """Figures are saved as SVG and as nothing else, for tests of what a report says: it is drawn much faster.
+
+    `tests/report/test_page.py` proves all three forms.
+    """
+    from loracast.report import figures
+
+    with pytest.MonkeyPatch.context() as patched:
+        for form in ("pdf", "png"):
+            patched.delitem(figures.FORMS, form)
+        yield
+
+
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A report with one figure, as SVG, and none on the pages of arms, for tests of where a report comes from."""
+    from loracast.report import arm_page, figures
+
+    monkeypatch.setattr(figures, "FIGURES", (figures.differences.draw_to_zero_shot,))
+    monkeypatch.setattr(arm_page, "draw_arm_figures", lambda results, arm: [])
+    with vectors_alone():
+        yield
 
 
 def bring(monkeypatch: pytest.MonkeyPatch, group: str, *found: object) -> None:

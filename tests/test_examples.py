@@ -88,6 +88,7 @@ def run(name: str, found: Any, request: pytest.FixtureRequest) -> tuple[int, str
     return len(test.examples), "".join(said)
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_public_docstring_has_an_example_that_gives_what_it_says(name, request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -93,6 +93,7 @@ def test_what_is_saved_is_read_again_and_names_no_patient(result, tmp_path):
         result.save(folder)
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_report_is_written_where_the_caller_says(result, tmp_path):
     with pytest.raises(lc.ConfigError, match="Say where"):
         result.report()

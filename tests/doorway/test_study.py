@@ -32,6 +32,7 @@ def test_a_study_of_objects_is_that_of_a_file(vitals, tiny):
     assert "tiny-t5 lora r=1" in built._repr_html_()
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_study_runs_into_a_folder_and_what_it_found_is_compared(vitals, tiny, tmp_path):
     study = lc.Study(
         data=vitals, arms=[str(tiny), (str(tiny), lc.LoRA(rank=1))], windows={"context": 24, "horizon": 6},

@@ -11,6 +11,7 @@ from loracast.data.windows import Windows, open_windows
 from loracast.scoring.facts import Difference
 from loracast.study.summarise import whole
 from loracast.study.summary import ArmFacts, ArmSummary, RunResult, Summary, read_facts, write_facts
+from tests.conftest import vectors_alone
 from tests.report.invented import LEVEL, PARAMETERS, PATIENT, Asked, Guess, Made, made
 
 __all__ = ["PATIENT"]
@@ -93,9 +94,10 @@ def _who(arm: ArmSummary) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder on simulated data, already reported; for reading only."""
+    """A results folder on simulated data, already reported with vectors alone; for reading only."""
     from loracast.report import write_report
 
     folder = results_folder(tmp_path_factory.mktemp("results"))
-    write_report(folder)
+    with vectors_alone():
+        write_report(folder)
     return folder

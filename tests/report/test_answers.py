@@ -8,7 +8,6 @@ from loracast.report.terminal import told_of_result
 from loracast.scoring.facts import Checked, Difference, Finding, WorstWindow
 from loracast.study.summary import Choice
 from tests.report.conftest import ARMS, BACKBONE, LORA, SIGNALS, summary_of
-from tests.report.study import study_summary
 
 SIGNAL = "heart_rate"
 WINDOWS = summary_of().arm(LORA).scores[SIGNAL].n_windows
@@ -131,15 +130,16 @@ def test_a_window_that_carries_much_of_the_error_is_told_with_the_error_without_
 
 
 def test_of_many_arms_with_one_heavy_window_the_heaviest_is_named_and_the_others_are_counted():
-    summary = study_summary()
+    summary = summary_of()
+    lora = summary.arm(LORA)
     heavy = [
-        arm.model_copy(update={"scores": {SIGNAL: arm.scores[SIGNAL].model_copy(update={
-            "mae": 20.0, "worst_window": WorstWindow(share=0.6 if arm.method == "head" else 0.4, mae_without=9.0),
-        })}})
-        for arm in summary.arms if arm.kind == "pretrained"
+        lora.model_copy(update={"arm": f"{BACKBONE} lora r={rank}", "scores": {SIGNAL: lora.scores[SIGNAL].model_copy(
+            update={"mae": 20.0, "worst_window": WorstWindow(share=0.6 if rank == 5 else 0.4, mae_without=9.0)}
+        )}})
+        for rank in range(1, 41)
     ]  # fmt: skip
     [told] = heavy_windows(summary.model_copy(update={"arms": heavy}))
-    assert "carries 60 % of the error of chronos-t5-nano head (MAE 20.00, without it 9.00); " in told
+    assert "carries 60 % of the error of lora r=5 (MAE 20.00, without it 9.00); " in told
     assert f"and more than 20 % of the error of {len(heavy) - 1} other arms. Look" in told
 
 

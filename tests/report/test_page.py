@@ -3,11 +3,12 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 
 from loracast.errors import ConfigError
@@ -15,12 +16,14 @@ from loracast.report import arm_page, figures, read_summary, write_report
 from loracast.report import page as page_module
 from loracast.report.answers import heavy_windows
 from loracast.report.doubts import told_of
-from loracast.report.figures import curves, fans, flow
+from loracast.report.figures import curves, differences, fans, flow, pareto
+from loracast.report.figures.style import PAPER, RC
 from loracast.report.readable import number
-from loracast.report.results import slugs_of
+from loracast.report.results import read_results, slugs_of
 from loracast.report.words import choices_told
 from loracast.study.runs import read_claim
 from loracast.study.summary import RunResult, SignalFacts, Summary, read_facts, write_facts
+from tests.conftest import vectors_alone
 from tests.report.conftest import ARMS, LORA, PATIENT, SIGNALS, changed, difference, results_folder, summary_of
 
 FIGURES = ("fans", "forest", "paired", "horizon", "pareto", "costs", "learning", "flow")
@@ -58,10 +61,11 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def only_svg(monkeypatch: pytest.MonkeyPatch) -> None:
+def only_svg(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Save the vector of each figure alone, and no page of an arm, for tests of what the page says: much faster."""
-    monkeypatch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
     monkeypatch.setattr(page_module, "write_arm_pages", lambda results, folder: None)
+    with vectors_alone():
+        yield
 
 
 def reported(folder: Path, summary: Summary) -> Page:
@@ -147,14 +151,31 @@ def test_the_answer_stands_first_with_a_line_a_signal_and_the_warnings_right_und
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_also_three_files_fit_for_a_paper(whole_folder: Path, name: str) -> None:
-    saved = whole_folder / "figures"
-    image, portable = (saved / f"{name}.png").read_bytes(), (saved / f"{name}.pdf").read_bytes()
+def test_every_figure_is_also_a_file_as_wide_as_a_double_column(whole_folder: Path, name: str) -> None:
+    vector = (whole_folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+    assert vector.rstrip().endswith("</svg>")
+    assert 'viewBox="0 0 504 ' in vector  # 7 in
+    assert "dc:date" not in vector
+
+
+@pytest.mark.parametrize("draw", [differences.draw_to_zero_shot, pareto.draw_front])
+def test_a_figure_is_saved_as_three_files_fit_for_a_paper_the_same_to_the_byte_each_time(
+    whole_folder: Path, tmp_path: Path, draw: Callable[..., Any]
+) -> None:
+    results = read_results(whole_folder)
+    saved = []
+    for place in ("first", "second"):
+        with matplotlib.rc_context(RC):
+            drawing = draw(results, PAPER)
+        assert drawing is not None
+        figures.save_figure(drawing, tmp_path / place)
+        saved.append({path.name: path.read_bytes() for path in (tmp_path / place).iterdir()})
+    assert saved[0] == saved[1]
+    assert set(saved[0]) == {f"{drawing.name}.{form}" for form in ("svg", "pdf", "png")}
+    vector, portable, image = (saved[0][f"{drawing.name}.{form}"] for form in ("svg", "pdf", "png"))
+    assert vector == (whole_folder / "figures" / f"{drawing.name}.svg").read_bytes()
     assert image.startswith(b"\x89PNG")
     assert int.from_bytes(image[16:20], "big") == 2100  # 7 in, a double column, at 300 dpi
-    vector = (saved / f"{name}.svg").read_text(encoding="utf-8")
-    assert vector.rstrip().endswith("</svg>")
-    assert "dc:date" not in vector
     assert portable.startswith(b"%PDF")
     assert b"/Type3" not in portable
     assert b"CreationDate" not in portable
@@ -162,7 +183,7 @@ def test_every_figure_is_also_three_files_fit_for_a_paper(whole_folder: Path, na
 
 def test_no_patient_is_named_and_nothing_half_written_is_left(whole_folder: Path) -> None:
     made = [path for name in ("figures", "tables", "arms") for path in (whole_folder / name).iterdir()]
-    assert len(made) == 3 * len(FIGURES) + 3 + len(ARMS)
+    assert len(made) == len(FIGURES) + 3 + len(ARMS)
     for path in [whole_folder / "report.html", *made]:
         assert PATIENT.encode() not in path.read_bytes()
     assert not [path.name for path in whole_folder.rglob("*") if path.name.endswith(".partial")]
@@ -171,11 +192,15 @@ def test_no_patient_is_named_and_nothing_half_written_is_left(whole_folder: Path
 def test_a_report_written_again_is_the_same_to_the_byte(
     whole_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
-    write_report(results_folder(tmp_path))
+    whole = arm_page.draw_arm_figures
+    # Of the arms, the figures of one: those of each are drawn alike.
+    monkeypatch.setattr(arm_page, "draw_arm_figures", lambda results, arm: whole(results, arm) * (arm.arm == LORA))
+    with vectors_alone():
+        write_report(results_folder(tmp_path))
     made = [path for path in tmp_path.rglob("*") if path.suffix in (".html", ".svg", ".csv", ".tex")]
     assert len(made) == 1 + len(ARMS) + len(FIGURES) + 3
-    for path in made:
+    drawn = slugs_of(summary_of())[LORA]
+    for path in (path for path in made if path.parent.name != "arms" or path.stem == drawn):
         assert (whole_folder / path.relative_to(tmp_path)).read_bytes() == path.read_bytes(), path.name
 
 

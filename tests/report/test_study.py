@@ -18,6 +18,7 @@ from loracast.report.headline import lines_of
 from loracast.report.readable import size
 from loracast.report.results import MANY, Results, chosen, label_of, read_results, slugs_of
 from loracast.study.summary import Costs, Summary
+from tests.conftest import vectors_alone
 from tests.report.conftest import changed, summary_of
 from tests.report.study import (
     BACKBONES,
@@ -45,8 +46,7 @@ def study() -> Results:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study reported without its runs, vectors only; for reading."""
     folder = bare(made_study(), tmp_path_factory.mktemp("study"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
+    with vectors_alone():
         write_report(folder)
     return folder
 
@@ -55,9 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rank sweep reported without its runs, with the figure of ranks alone; for reading."""
     folder = bare(sweep()[0], tmp_path_factory.mktemp("ranks"))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, vectors_alone():
         patch.setattr(figures, "FIGURES", (ranks.draw,))
-        patch.setattr(figures, "METADATA", {"svg": figures.METADATA["svg"]})
         write_report(folder)
     return folder
 

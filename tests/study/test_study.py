@@ -11,6 +11,7 @@ import pytest
 
 from loracast.data.table import Table
 from loracast.errors import ConfigError
+from loracast.report import write_report
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.runs import runs_of
 from loracast.study.study import run_experiment
@@ -207,13 +208,16 @@ def test_every_arm_sees_the_same_windows(done):
     assert all(one == shown[0] for one in shown)
 
 
-def test_no_shared_file_names_a_patient_a_stay_or_a_path(done, vitals, tiny):
-    shared = [path for path in done.rglob("*") if path.is_file()]
+@pytest.mark.usefixtures("one_figure")
+def test_no_shared_file_names_a_patient_a_stay_or_a_path(done, vitals, tiny, tmp_path):
+    out = Path(shutil.copytree(done, tmp_path / "reported"))
+    write_report(out)
+    shared = [path for path in out.rglob("*") if path.is_file()]
     assert {"report.html", "summary.json", "result.json", "examples.json", "learning.json"} <= {p.name for p in shared}
     for file in shared:
         content = file.read_bytes()
         for secret in (PATIENT, STAY, str(vitals.path.parent), str(tiny.parent)):
-            assert secret.encode() not in content, (str(file.relative_to(done)), secret)
+            assert secret.encode() not in content, (str(file.relative_to(out)), secret)
 
 
 def test_the_experiment_says_which_run_it_is_at(spec, done):

@@ -11,7 +11,7 @@ from loracast.report import cost_tables, frames, sweeps, tables, words
 from loracast.report.answers import answer_table
 from loracast.report.arm_page import arm_facts, steps_of
 from loracast.report.doubts import note_of, rule_of, sizes_of, told_of
-from loracast.report.figures import Shown, dark_colours, draw_figures, fans, save_figure, shown, vector
+from loracast.report.figures import FORMS, Shown, dark_colours, draw_figures, fans, save_figure, shown, vector
 from loracast.report.figures.style import PHONE
 from loracast.report.headline import lines_of
 from loracast.report.readable import plural, span
@@ -34,8 +34,6 @@ from loracast.study.summary import Sides, Summary
 
 PLACES = {"costs": 0, "ranks": 1, "flow": 3}
 """Figures that stand in the section of their tables: before the others (2), or after them."""
-FORMS = ("svg", "pdf", "png")
-"""As what a figure is saved; a page shows the first."""
 FEW_SENTENCES = 6
 """Trained arms that the verdict names one by one; of more it says how many are better."""
 SECTIONS = {

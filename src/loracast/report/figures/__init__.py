@@ -31,8 +31,11 @@ FIGURES: tuple[Callable[[Results, Sheet], Drawing | None], ...] = (
 )
 """In the order of the page; each returns None where the folder holds nothing to draw."""
 
-# No dates: a report that is written again differs in nothing that a reader could see.
-METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+FORMS = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+"""As what a figure is saved, the first is what a page shows; and what is not said of it.
+
+Without dates a report that is written again differs in nothing that a reader could see.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def save_figure(drawing: Drawing, folder: Path) -> str:
     text = ""
     with matplotlib.rc_context(RC):
         _lay_out(drawing.figure)
-        for form, metadata in METADATA.items():
+        for form, metadata in FORMS.items():
             buffer = io.BytesIO()
             told = metadata | {"Title": drawing.title}
             drawing.figure.savefig(buffer, format=form, dpi=300, metadata=told)
@@ -128,7 +131,7 @@ def _quickly(drawing: Drawing) -> str:
 
 def _svg(figure: Figure) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata=METADATA["svg"])
+    figure.savefig(buffer, format="svg", metadata=FORMS["svg"])
     return buffer.getvalue().decode()
 
 
