@@ -13,6 +13,7 @@ from unittest import mock
 
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 
 import loracast
 from loracast.cli import main
@@ -332,6 +333,7 @@ def test_adapt_forecast_and_evaluate_print_results_to_stdout_and_progress_to_std
     assert "holds other weights" in err
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_an_experiment_runs_once_and_its_folder_takes_no_other(loracast_in, bench, tmp_path, monkeypatch):
     out = tmp_path / "results"
     with monkeypatch.context() as patched:
@@ -373,9 +375,9 @@ def test_the_mimic_iii_demo_gives_the_counted_cells(cohort, cells, loracast_in, 
     assert json.loads(said)["table"]["signals"]["heart_rate"]["observed"] == cells
 
 
-def process(*arguments, cwd, **settings):
+def process(*arguments, cwd):
     words = [sys.executable, "-m", "loracast", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **settings}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     # A shell starts background jobs deaf to Ctrl-C, and a child inherits that.
     hearing = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -403,24 +405,20 @@ def test_ctrl_c_ends_in_one_line_with_130_and_resume_continues(bench, tmp_path):
     assert not list(tmp_path.glob("r/runs/*lora*/result.json"))
 
 
-def test_a_name_of_the_hub_without_cache_or_network_is_refused_at_once(bench, tmp_path):
-    child = process(
-        *("forecast", str(bench / "vitals.parquet"), "--backbone", "amazon/chronos-t5-tiny", "--out", "f.parquet"),
-        cwd=tmp_path,
-        HF_HUB_OFFLINE="1",
-        HF_HOME=str(tmp_path / "cache"),
-    )
-    out, err = child.communicate()
-    assert (child.returncode, out) == (2, "")
+def test_a_name_of_the_hub_without_cache_or_network_is_refused_at_once(loracast_in, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "f.parquet"
+    code, said, err = loracast_in("forecast", "vitals.parquet", "--backbone", "amazon/chronos-t5-tiny", "--out", out)
+    assert (code, said) == (2, "")
     assert "hf download amazon/chronos-t5-tiny" in err
-    assert not (tmp_path / "f.parquet").exists()
+    assert not out.exists()
 
 
 def test_help_needs_no_torch(tmp_path):
-    child = process("--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
-    out, err = child.communicate()
-    assert child.returncode == 0
-    assert "adapt" in out
+    words = [sys.executable, "-X", "importtime", "-m", "loracast", "--help"]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "adapt" in ended.stdout
     assert not {"torch", "transformers", "duckdb", "matplotlib"} & {
-        line.split("|")[-1].strip() for line in err.splitlines()
+        line.split("|")[-1].strip() for line in ended.stderr.splitlines()
     }
