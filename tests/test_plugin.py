@@ -1,16 +1,14 @@
 """A package that brings a model, a method and a reader: they work everywhere, in worker processes too."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from loracast.study.summary import Summary, read_facts
+from tests.processes import child
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -58,19 +56,35 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def loracast(installed: Path, folder: Path, *arguments: str) -> str:
-    """What a command prints, with the package on the path."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "loracast", *arguments],
-        cwd=folder, env=os.environ | {"PYTHONPATH": str(installed)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    return ended.stdout
+COMMANDS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from loracast.cli import main
+from loracast.report import arm_page, figures
+
+figures.FIGURES = ()  # whom the figures show is the report's affair
+arm_page.draw_arm_figures = lambda results, arm: []
+for words in map(json.loads, sys.argv[2:]):
+    try:
+        main(words)
+    except SystemExit as end:
+        if end.code:
+            raise
+    print("=== end ===")
+"""
+
+
+def loracast(installed: Path, folder: Path, *commands: str) -> list[str]:
+    """What each command prints, with the package on the path of one process and of those that it starts."""
+    words = [json.dumps(command.split()) for command in commands]
+    with child(COMMANDS, installed, *words, cwd=folder, said=folder / "said", PYTHONPATH=str(installed)) as one:
+        assert one.ended() == 0, one.said()[-3000:]
+        return one.said("stdout").split("=== end ===\n")[:-1]
 
 
 def test_two_processes_run_a_strangers_reader_model_and_method(installed, tiny, tmp_path):
     (tmp_path / "plugin.toml").write_text(EXPERIMENT.replace("TINY", str(tiny)))
-    said = loracast(installed, tmp_path, "run", "plugin.toml", "--out", "out", "--jobs", "2")
+    [said] = loracast(installed, tmp_path, "run plugin.toml --out out --jobs 2")
     assert "norm-scales" in said
     summary = read_facts(Summary, tmp_path / "out" / "summary.json")
     arms = {arm.arm: arm for arm in summary.arms}
@@ -82,8 +96,10 @@ def test_two_processes_run_a_strangers_reader_model_and_method(installed, tiny, 
 
 
 def test_the_commands_know_them_too(installed, tmp_path):
-    assert "--patients" in loracast(installed, tmp_path, "data", "walks", "--help")
-    read = json.loads(loracast(installed, tmp_path, "data", "walks", "--out", "walks.parquet", "--json"))
-    assert read["table"]["signals"]["heart_rate"]["observed"] == 20 * 60
-    counted = ["params", "--backbone", "chronos-t5-nano", "--method", "norm-scales", "--set", "layers=1", "--json"]
-    assert json.loads(loracast(installed, tmp_path, *counted))["trainable_parameters"] == 128
+    told, read, counted = loracast(
+        installed, tmp_path, "data walks --help", "data walks --out walks.parquet --json",
+        "params --backbone chronos-t5-nano --method norm-scales --set layers=1 --json",
+    )  # fmt: skip
+    assert "--patients" in told
+    assert json.loads(read)["table"]["signals"]["heart_rate"]["observed"] == 20 * 60
+    assert json.loads(counted)["trainable_parameters"] == 128
