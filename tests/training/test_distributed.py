@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -39,8 +40,36 @@ SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from tests.training.test_distributed import adapted
-adapted(*sys.argv[1:])
+for number in range(1, len(sys.argv), 4):
+    adapted(*sys.argv[number : number + 4])
 """
+
+
+class Asked(NamedTuple):
+    """A training to be done by one process and by two: on what, of what, and how long."""
+
+    windows: Windows
+    model: Path
+    steps: int
+    work: Path
+
+    def words(self, processes: str) -> list[str]:
+        return [str(self.windows.folder), str(self.model), str(self.steps), str(self.work / processes)]
+
+
+@pytest.fixture(scope="module")
+def two(certain: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
+    """A training with gaps and one in groups, both done by two processes, which start but once."""
+    gaps, groups = (tmp_path_factory.mktemp(name) for name in ("gaps", "groups"))
+    asked = {
+        # Over one and a half epochs, so that a batch that is not full is shared too.
+        "gaps": Asked(cut(gaps, gaps=0.15), certain, 12, gaps),
+        "groups": Asked(cut(groups, gaps=0, joint=True), save_moirai(groups / "moirai"), 6, groups),
+    }
+    (gaps / "adapted.py").write_text(SCRIPT)
+    ran = torchrun(str(gaps / "adapted.py"), *(word for one in asked.values() for word in one.words("two")))
+    assert ran.returncode == 0, ran.stderr
+    return asked
 
 
 def adapted(windows: str, model: str, steps: str, out: str) -> None:
@@ -54,33 +83,24 @@ def adapted(windows: str, model: str, steps: str, out: str) -> None:
     distributed.barrier()
 
 
-def assert_alike_for_one_and_for_two(windows: Windows, model: Path, steps: int, work: Path) -> None:
+def assert_alike_for_one_and_for_two(asked: Asked) -> None:
     """Losses and trained numbers are equal but for the rounding of float32 sums, made in another order."""
-    (work / "adapted.py").write_text(SCRIPT)
-    asked = [str(windows.folder), str(model), str(steps)]
-    ran = torchrun(str(work / "adapted.py"), *asked, str(work / "two"))
-    assert ran.returncode == 0, ran.stderr
-    adapted(*asked, str(work / "one"))
-    one, two = (json.loads((work / name / "learning.json").read_text()) for name in ("one", "two"))
+    adapted(*asked.words("one"))
+    one, two = (json.loads((asked.work / name / "learning.json").read_text()) for name in ("one", "two"))
     for kind in ("train", "validation"):
         losses = [[entry["loss"] for entry in curve[kind]] for curve in (one, two)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert one["best_step"] == two["best_step"]
     assert (one["micro_batch"], two["micro_batch"]) == (32, 16)
-    weights = [load_file(work / name / "kept.safetensors") for name in ("one", "two")]
+    weights = [load_file(asked.work / name / "kept.safetensors") for name in ("one", "two")]
     assert weights[0].keys() == weights[1].keys()
     for name, expected in weights[0].items():
         torch.testing.assert_close(weights[1][name], expected, rtol=1e-3, atol=1e-4)
 
 
-def test_series_with_gaps_are_shared_without_changing_the_loss(certain, tmp_path):
-    """Over one and a half epochs, so that a batch that is not full is shared too."""
-    assert_alike_for_one_and_for_two(cut(tmp_path, gaps=0.15), certain, 12, tmp_path)
-
-
-def test_groups_of_unequal_size_are_shared_without_changing_the_loss(tmp_path):
-    windows, moirai = cut(tmp_path, gaps=0, joint=True), save_moirai(tmp_path / "moirai")
-    assert_alike_for_one_and_for_two(windows, moirai, 6, tmp_path)
+@pytest.mark.parametrize("what", ["gaps", "groups"])
+def test_series_with_gaps_and_groups_of_unequal_size_are_shared_without_changing_the_loss(two, what):
+    assert_alike_for_one_and_for_two(two[what])
 
 
 FAILS = """
