@@ -53,26 +53,17 @@ def has_begun(process: Child) -> bool:
     return True
 
 
-def test_two_processes_come_to_the_numbers_of_one(spec, done, tmp_path):
-    said: list[str] = []
-    run_experiment(spec, tmp_path / "out", progress=False, say=said.append, plan=Plan(jobs=2))
-    assert numbers(tmp_path / "out") == numbers(done)
-    assert sum(line.startswith("[") for line in said) == 8
-
-
-def test_killed_again_and_again_it_still_comes_to_the_same_numbers(vitals, tiny, done, tmp_path):
-    out, finished, before = tmp_path / "out", set(), {}
+def test_killed_it_still_comes_to_the_same_numbers(vitals, tiny, done, tmp_path):
+    out = tmp_path / "out"
     words = (STARTED, vitals.path, tiny, out, 2)
-    for number, delay in enumerate((0.2, 2.0)):
-        with child(*words, cwd=ROOT, said=tmp_path / str(number), **WORDS) as process:
-            assert has_begun(process)
-            time.sleep(delay)
-        for folder in finished:  # what was done is not touched again
-            assert (folder / "result.json").stat().st_mtime_ns == before[folder]
-        finished = {path.parent for path in out.glob("runs/*/result.json")}
-        before = {folder: (folder / "result.json").stat().st_mtime_ns for folder in finished}
+    with child(*words, cwd=ROOT, said=tmp_path / "first", **WORDS) as process:
+        while not (finished := list(out.glob("runs/*/result.json"))):
+            assert not process.is_over(), process.said()
+            time.sleep(0.05)
+    before = {path: path.stat().st_mtime_ns for path in finished}
     with child(*words, cwd=ROOT, said=tmp_path / "last", **WORDS) as process:
         assert process.ended() == 0, process.said()
+    assert {path: path.stat().st_mtime_ns for path in finished} == before, "what was done is not touched again"
     assert numbers(out) == numbers(done)
     assert not list(out.rglob(".*.partial"))
     assert {row["state"] for row in status_of(out)} == {"done"}
@@ -96,11 +87,13 @@ def fit(task, *arguments, seed, **settings):
 runs.fit = fit  # in every worker too: each imports this file
 if __name__ == "__main__":
     table, tiny, out = map(Path, sys.argv[1:4])
-    run_experiment(spec_of(table, tiny), out, progress=False, say=lambda _: None, plan=Plan(jobs=2))
+    run_experiment(spec_of(table, tiny), out, progress=False, say=print, plan=Plan(jobs=2))
 """
 
 
-def test_a_worker_that_dies_costs_its_own_run_alone(spec, vitals, tiny, done, tmp_path):
+def test_two_processes_come_to_the_numbers_of_one_and_a_worker_that_dies_costs_its_own_run_alone(
+    spec, vitals, tiny, done, tmp_path
+):
     script, out = tmp_path / "death.py", tmp_path / "out"
     script.write_text(DEATH)
     ended = subprocess.run(
@@ -110,6 +103,9 @@ def test_a_worker_that_dies_costs_its_own_run_alone(spec, vitals, tiny, done, tm
     assert ended.returncode == 1
     assert "1 of 8 runs failed; the 7 that are done are kept" in ended.stderr
     assert "was ended by signal 9 (killed" in ended.stderr
+    told = {line for line in ended.stdout.splitlines() if line.startswith("[")}
+    assert [line.split(", FAILED")[0] for line in told if "FAILED" in line] == ["[8/8] tiny-t5 full, seed 1"]
+    assert len(told) == 8 + 1, "each is told as it begins"
     states = {(row["arm"], row["seed"]): row["state"] for row in status_of(out)}
     assert states.pop(("tiny-t5 full", 1)) == "failed"
     assert set(states.values()) == {"done"}
