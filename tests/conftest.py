@@ -164,7 +164,7 @@ def done(spec: ExperimentSpec, tmp_path_factory: pytest.TempPathFactory) -> Path
 def vectors_alone() -> Iterator[None]:
     """Figures are saved as SVG and as nothing else, for tests of what a report says: it is drawn much faster.
 
-    `tests/report/test_page.py` proves all three forms.
+    `tests/report/test_figures.py` proves all three forms.
     """
     from loracast.report import figures
 

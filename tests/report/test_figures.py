@@ -1,15 +1,17 @@
 """What the figures of a large study and of a rank sweep show, for a page and for a phone."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import pytest
 
-from loracast.report.figures import costs, curves, flow, heatmap, pareto, ranks, vector
+from loracast.report.figures import costs, curves, differences, flow, heatmap, pareto, ranks, save_figure, vector
 from loracast.report.figures.style import PAPER, PHONE, RC, Sheet
 from loracast.report.frames import signals_in
-from loracast.report.results import Results
+from loracast.report.results import Results, read_results
 from tests.report.study import RANKS, TWO, study_summary, sweep
 from tests.report.test_study import labels_of
 
@@ -73,3 +75,26 @@ def test_a_phone_has_one_panel_a_row(study: Results, draw: Any) -> None:
     assert max(lefts) < 0.5
     tops = [axes.get_position().y1 for axes in drawing.figure.axes]
     assert len(set(tops)) == len(tops)
+
+
+@pytest.mark.parametrize("draw", [differences.draw_to_zero_shot, pareto.draw_front])
+def test_a_figure_is_saved_as_three_files_fit_for_a_paper_the_same_to_the_byte_each_time(
+    whole_folder: Path, tmp_path: Path, draw: Callable[..., Any]
+) -> None:
+    results = read_results(whole_folder)
+    saved = []
+    for place in ("first", "second"):
+        with matplotlib.rc_context(RC):
+            drawing = draw(results, PAPER)
+        assert drawing is not None
+        save_figure(drawing, tmp_path / place)
+        saved.append({path.name: path.read_bytes() for path in (tmp_path / place).iterdir()})
+    assert saved[0] == saved[1]
+    assert set(saved[0]) == {f"{drawing.name}.{form}" for form in ("svg", "pdf", "png")}
+    vector, portable, image = (saved[0][f"{drawing.name}.{form}"] for form in ("svg", "pdf", "png"))
+    assert vector == (whole_folder / "figures" / f"{drawing.name}.svg").read_bytes()
+    assert image.startswith(b"\x89PNG")
+    assert int.from_bytes(image[16:20], "big") == 2100  # 7 in, a double column, at 300 dpi
+    assert portable.startswith(b"%PDF")
+    assert b"/Type3" not in portable
+    assert b"CreationDate" not in portable

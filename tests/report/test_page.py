@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pytest
 
 from loracast.errors import ConfigError
@@ -16,10 +15,9 @@ from loracast.report import arm_page, figures, read_summary, write_report
 from loracast.report import page as page_module
 from loracast.report.answers import heavy_windows
 from loracast.report.doubts import told_of
-from loracast.report.figures import curves, differences, fans, flow, pareto
-from loracast.report.figures.style import PAPER, RC
+from loracast.report.figures import curves, fans, flow
 from loracast.report.readable import number
-from loracast.report.results import read_results, slugs_of
+from loracast.report.results import slugs_of
 from loracast.report.words import choices_told
 from loracast.study.runs import read_claim
 from loracast.study.summary import RunResult, SignalFacts, Summary, read_facts, write_facts
@@ -156,29 +154,6 @@ def test_every_figure_is_also_a_file_as_wide_as_a_double_column(whole_folder: Pa
     assert vector.rstrip().endswith("</svg>")
     assert 'viewBox="0 0 504 ' in vector  # 7 in
     assert "dc:date" not in vector
-
-
-@pytest.mark.parametrize("draw", [differences.draw_to_zero_shot, pareto.draw_front])
-def test_a_figure_is_saved_as_three_files_fit_for_a_paper_the_same_to_the_byte_each_time(
-    whole_folder: Path, tmp_path: Path, draw: Callable[..., Any]
-) -> None:
-    results = read_results(whole_folder)
-    saved = []
-    for place in ("first", "second"):
-        with matplotlib.rc_context(RC):
-            drawing = draw(results, PAPER)
-        assert drawing is not None
-        figures.save_figure(drawing, tmp_path / place)
-        saved.append({path.name: path.read_bytes() for path in (tmp_path / place).iterdir()})
-    assert saved[0] == saved[1]
-    assert set(saved[0]) == {f"{drawing.name}.{form}" for form in ("svg", "pdf", "png")}
-    vector, portable, image = (saved[0][f"{drawing.name}.{form}"] for form in ("svg", "pdf", "png"))
-    assert vector == (whole_folder / "figures" / f"{drawing.name}.svg").read_bytes()
-    assert image.startswith(b"\x89PNG")
-    assert int.from_bytes(image[16:20], "big") == 2100  # 7 in, a double column, at 300 dpi
-    assert portable.startswith(b"%PDF")
-    assert b"/Type3" not in portable
-    assert b"CreationDate" not in portable
 
 
 def test_no_patient_is_named_and_nothing_half_written_is_left(whole_folder: Path) -> None:
