@@ -25,7 +25,7 @@ from loracast.tuning.card import TrainedCard, read_card
 from tests.fuzz.damage import changed, damaged, fuzz, told
 from tests.models.tiny_chronos import save_bolt, save_chronos2
 from tests.models.tiny_ports import save_lag_llama, save_moirai
-from tests.scoring.arms import cohort, forecast_of, sums_of
+from tests.scoring.arms import cohort, forecast_of, frame_of, sums_of
 from tests.tuning.test_adapter import forecast, of_old, saved
 from tests.tuning.test_card import WHOLE
 
@@ -175,8 +175,8 @@ def test_damaged_sums_are_refused_or_the_same(tmp_path, sums, data):
     file, whole = tmp_path / "cells.parquet", tmp_path / "whole.parquet"
     whole.write_bytes(sums)
     file.write_bytes(data.draw(damaged(sums)))
-    found = told("sums", lambda: Sums.from_parquet(file).cells)
-    assert found is None or found[0].equals(Sums.from_parquet(whole).cells)
+    found = told("sums", lambda: frame_of(Sums.from_parquet(file)))
+    assert found is None or found[0].equals(frame_of(Sums.from_parquet(whole)))
 
 
 TOML = b"""

@@ -14,6 +14,7 @@ from loracast.models.naive import seasonal_naive
 from loracast.models.registry import load_model
 from loracast.scoring.noticed import Noticed
 from loracast.spec import ForecastSpec, SplitSpec, WindowSpec
+from tests.scoring.arms import frame_of
 
 SPEC = ForecastSpec(samples=3, batch_size=50)
 
@@ -49,7 +50,7 @@ def test_a_rule_is_asked_with_the_season_of_the_windows(windows):
 
 
 def test_the_size_of_a_batch_does_not_change_the_sums_of_what_draws_nothing(windows):
-    pd.testing.assert_frame_equal(*(scored("seasonal-naive", windows, size).cells for size in (1, 1000)), rtol=1e-9)
+    pd.testing.assert_frame_equal(*(frame_of(scored("seasonal-naive", windows, size)) for size in (1, 1000)), rtol=1e-9)
 
 
 def test_a_model_sees_the_contexts_and_their_times_and_no_target(windows, tiny):
@@ -109,7 +110,7 @@ def test_the_quantiles_that_are_kept_are_those_that_are_scored(windows, tiny, tm
     kept = np.load(tmp_path / "q.npy", allow_pickle=False)
     np.testing.assert_array_equal(kept, forecast_windows(load_model(str(tiny)), windows, SPEC).quantiles)
     future = windows.batch(slice(0, len(windows)))[1]
-    cells = sums.cells[sums.cells["step"] > 0]
+    cells = frame_of(sums).query("step > 0")
     assert set(cells["signal"]) == set(signals_of(windows))
     error = np.nansum(np.abs(kept[..., 4].astype(float) - future))
     assert cells["sum_mae"].sum() == pytest.approx(error, rel=1e-6)

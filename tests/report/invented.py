@@ -24,9 +24,10 @@ from loracast.data.split import split_patients
 from loracast.data.table import Table, patients_of
 from loracast.data.windows import Windows, WindowSet, cut_windows
 from loracast.models.registry import models
+from loracast.scoring.cells import score_cells
 from loracast.scoring.facts import Validated
 from loracast.scoring.noticed import Noticed
-from loracast.scoring.sums import Sums, score_cells
+from loracast.scoring.sums import Sums
 from loracast.spec import SplitSpec, parse
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.runs import Run, claim_of, facts_of_runs, runs_of

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
-from loracast.scoring.sums import PatientSums, Sums, score_cells
+from loracast.scoring.cell_tables import table_of
+from loracast.scoring.cells import score_cells
+from loracast.scoring.sums import PatientSums, Sums
 from loracast.types import LEVELS, Forecast
 
 NAN = np.nan
@@ -37,6 +41,11 @@ def sums_of(truth, forecast, context, patient, signal, batch=1000) -> Sums:
         )
         sums.add(cells)
     return sums
+
+
+def frame_of(sums: Sums) -> pd.DataFrame:
+    """One row a patient code, signal and step, as they are written."""
+    return pa.concat_tables([table_of(part) for part in sums.parts()]).to_pandas()
 
 
 def cohort(windows=120, patients=15, seed=0):

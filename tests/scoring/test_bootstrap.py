@@ -5,7 +5,8 @@ import pytest
 
 from loracast.scoring import bootstrap
 from loracast.scoring.bootstrap import RESAMPLES, differences, draws, estimates
-from loracast.scoring.sums import METRICS, by_signal
+from loracast.scoring.cells import METRICS
+from loracast.scoring.sums import by_signal
 from tests.scoring.arms import arm, patient_sums
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from loracast.errors import ConfigError, DataError
 from loracast.scoring.bootstrap import RESAMPLES
+from loracast.scoring.cells import METRICS, score_cells
 from loracast.scoring.compare import FEWEST_PATIENTS, compare, compare_to_best, paired, summarise, verdict_of
 from loracast.scoring.facts import Excluded
-from loracast.scoring.sums import METRICS, Sums, score_cells
+from loracast.scoring.sums import Sums
 from loracast.types import LEVELS
 from tests.scoring.arms import NAN, SIGNALS, C, H, arm, cohort, forecast_of, sums_of
 

@@ -8,7 +8,7 @@ from loracast.scoring.bootstrap import differences
 from loracast.scoring.compare import compare, summarise, verdict_of
 from loracast.scoring.influence import influence
 from loracast.scoring.sums import Sums, by_signal
-from tests.scoring.arms import NAN, C, arm, forecast_of, patient_sums, sums_of
+from tests.scoring.arms import NAN, C, arm, forecast_of, frame_of, patient_sums, sums_of
 
 COUNTS = [10] * 12
 
@@ -114,9 +114,9 @@ def scored(*errors_of, parts=1):
     truth, point, context, patient = windows_of(*errors_of)
     sums = Sums()
     for rows in np.array_split(np.arange(len(truth)), parts):
-        sums.add(
-            sums_of(truth[rows], forecast_of(point[rows]), context[rows], patient[rows], np.zeros(len(rows), int)).cells
-        )
+        some = sums_of(truth[rows], forecast_of(point[rows]), context[rows], patient[rows], np.zeros(len(rows), int))
+        for cells in some.parts():
+            sums.add(cells)
     return sums
 
 
@@ -155,7 +155,7 @@ def test_sums_of_an_older_version_are_read_and_know_no_worst_window(tmp_path):
     sums = arm()
     sums.to_parquet(tmp_path / "cells.parquet")
     assert summarise([Sums.from_parquet(tmp_path / "cells.parquet")]) == summarise([sums])
-    old = sums.cells.drop(columns=["worst_sum", "worst_n"])
+    old = frame_of(sums).drop(columns=["worst_sum", "worst_n"])
     pq.write_table(pa.Table.from_pandas(old, preserve_index=False), tmp_path / "old.parquet")
     found = summarise([Sums.from_parquet(tmp_path / "old.parquet")])["heart_rate"]
     assert found.worst_window is None

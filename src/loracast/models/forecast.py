@@ -15,8 +15,9 @@ from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import WindowSet
 from loracast.models.base import Model
 from loracast.models.magnitude import factor_of, sized
+from loracast.scoring.cells import score_cells
 from loracast.scoring.noticed import Noticed
-from loracast.scoring.sums import Sums, score_cells
+from loracast.scoring.sums import Sums
 from loracast.spec import ForecastSpec
 from loracast.types import LEVELS, Forecast, Rows
 

@@ -11,7 +11,8 @@ from loracast.data.schema import signal_named
 from loracast.data.split import split_patients
 from loracast.data.table import Table, patients_of
 from loracast.data.windows import Windows, WindowSet, cut_windows
-from loracast.scoring.sums import Sums, score_cells
+from loracast.scoring.cells import score_cells
+from loracast.scoring.sums import Sums
 from loracast.spec import SplitSpec, WindowSpec
 from loracast.study.summary import EXPERIMENT, Claim, Costs, Learning, RunResult, write_facts
 from loracast.types import LEVELS, Forecast
