@@ -187,3 +187,18 @@ def test_shapes_that_do_not_fit_and_infinite_truths_are_refused():
         metrics.error.__wrapped__(TRUTH, POINT[:, :3])  # past the tests' own check of shapes
     with pytest.raises(DataError, match="infinities"):
         metrics.error(np.array([[np.inf]]), np.array([[1.0]]))
+
+
+def test_more_windows_than_are_warped_together_are_each_scored():
+    truth, point = np.random.default_rng(2).normal(size=(2, 2 * metrics._WARPED + 7, 5))
+    truth[::3, 1] = NAN
+    one_by_one = [metrics.dtw(truth[i : i + 1], point[i : i + 1])[0] for i in range(len(truth))]
+    np.testing.assert_array_equal(metrics.dtw(truth, point), one_by_one)
+
+
+def test_a_single_step_and_steps_of_a_hundred_moves_are_aligned():
+    assert metrics.dtw(np.array([[3.0]]), np.array([[5.0]])) == [2.0]
+    # A forecast that is the truth ten steps late: found again along the diagonal, 10 cells on both ends cost nothing.
+    truth = np.r_[np.zeros(10), np.arange(100.0), np.full(10, 99.0)][None]
+    late = np.r_[np.zeros(20), np.arange(100.0)][None]
+    assert metrics.dtw(truth, late) == [0.0]

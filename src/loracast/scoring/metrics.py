@@ -8,13 +8,15 @@ anything else is a DataError, because skipping it would flatter a forecaster tha
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from loracast.errors import ConfigError, DataError
 
 Cells = Float[np.ndarray, "window horizon"]
 Windows = Float[np.ndarray, " window"]
 Quantiles = Float[np.ndarray, "window horizon level"]
+_WARPED = 256
+"""Windows that are warped together: few enough for a processor's cache, and many enough for one call of NumPy."""
 
 
 def error(truth: Cells, point: Cells) -> Cells:
@@ -95,38 +97,55 @@ def dtw(truth: Cells, point: Cells) -> Windows:
     observed steps only; NaN for a window without any. Where predecessors tie, the path prefers the diagonal, then the
     step in the truth, then the step in the forecast, as darts does: with ties, paths of equal cost differ in length
     and so in their mean.
-
-    The cost and the length of the best path into each cell are carried forward together, one anti-diagonal at a
-    time over all windows at once, so no path is traced back and memory stays at three diagonals.
     """
     _check(truth, point)
     observed = ~np.isnan(truth)
     count = observed.sum(axis=1)
     # Observed steps first, in order; the padding behind them is reached by no path into (count, count).
     order = np.argsort(~observed, axis=1, kind="stable")
-    x = np.take_along_axis(np.where(observed, truth, 0.0).astype(np.float64), order, axis=1)
-    y = np.take_along_axis(np.where(observed, point, 0.0).astype(np.float64), order, axis=1)
-    windows, horizon = x.shape
-    # Slot i of a diagonal d is the cell (i, d - i) of the table with a border of infinite cost around (0, 0).
-    before = np.full((windows, horizon + 1), np.inf), np.zeros((windows, horizon + 1))
-    last = np.full((windows, horizon + 1), np.inf), np.zeros((windows, horizon + 1))
-    before[0][:, 0] = 0.0
+    x, y = (
+        np.take_along_axis(np.where(observed, values, 0.0).astype(np.float64), order, axis=1)
+        for values in (truth, point)
+    )
+    result = np.full(len(truth), np.nan)
+    for first in range(0, len(truth), _WARPED):
+        some = slice(first, first + _WARPED)
+        result[some] = _warped(np.ascontiguousarray(x[some].T), np.ascontiguousarray(y[some].T[::-1]), count[some])
+    return result
+
+
+def _warped(
+    truth: Float[np.ndarray, "horizon window"],
+    backwards: Float[np.ndarray, "horizon window"],
+    count: Int[np.ndarray, " window"],
+) -> Windows:
+    """`dtw` of the first `count` steps of each window; `backwards` is the forecast with its last step first.
+
+    The cost of the best path into each cell and its moves along the diagonal are carried forward together, one
+    anti-diagonal at a time over all windows at once, so that no path is traced back and memory is three diagonals. A
+    path into (i, j) has i + j cells, less one for each of those moves.
+    """
+    horizon, windows = truth.shape
+    # Row i of an anti-diagonal d is the cell (i, d - i) of the table with a border of infinite cost around (0, 0).
+    costs, moves = np.full((3, horizon + 1, windows), np.inf), np.zeros((3, horizon + 1, windows), dtype=np.int32)
+    costs[0, 0] = 0.0
     result = np.full(windows, np.nan)
-    for d in range(2, 2 * horizon + 1):
-        i = np.arange(max(1, d - horizon), min(horizon, d - 1) + 1)
-        diagonal, in_truth, in_forecast = before[0][:, i - 1], last[0][:, i - 1], last[0][:, i]
-        cost, length = diagonal, before[1][:, i - 1]
-        for other_cost, other_length in ((in_truth, last[1][:, i - 1]), (in_forecast, last[1][:, i])):
-            cheaper = other_cost < cost
-            cost = np.where(cheaper, other_cost, cost)
-            length = np.where(cheaper, other_length, length)
-        now = np.full((windows, horizon + 1), np.inf), np.zeros((windows, horizon + 1))
-        now[0][:, i] = np.abs(x[:, i - 1] - y[:, d - i - 1]) + cost
-        now[1][:, i] = length + 1
-        before, last = last, now
+    for d in range(2, 2 * int(count.max(initial=0)) + 1):
+        first, stop = max(1, d - horizon), min(horizon, d - 1) + 1
+        now, last, before = d % 3, (d - 1) % 3, (d - 2) % 3
+        cost, moved = costs[now, first:stop], moves[now, first:stop]
+        cost[:] = costs[before, first - 1 : stop - 1]
+        np.add(moves[before, first - 1 : stop - 1], 1, out=moved)
+        for shift in (1, 0):  # from (i - 1, j), a step in the truth; from (i, j - 1)
+            other = costs[last, first - shift : stop - shift]
+            # By arithmetic: a choice by a mask takes several times as long as all the rest.
+            moved += (moves[last, first - shift : stop - shift] - moved) * (other < cost)
+            np.minimum(cost, other, out=cost)
+        cost += np.abs(truth[first - 1 : stop - 1] - backwards[horizon - d + first : horizon - d + stop])
+        costs[now, :first] = costs[now, stop:] = np.inf
         if d % 2 == 0:
             ends = count == d // 2
-            result[ends] = now[0][ends, d // 2] / now[1][ends, d // 2]
+            result[ends] = costs[now, d // 2, ends] / (d - moves[now, d // 2, ends])
     return result
 
 
