@@ -114,3 +114,12 @@ def test_the_quantiles_that_are_kept_are_those_that_are_scored(windows, tiny, tm
     assert set(cells["signal"]) == set(signals_of(windows))
     error = np.nansum(np.abs(kept[..., 4].astype(float) - future))
     assert cells["sum_mae"].sum() == pytest.approx(error, rel=1e-6)
+
+
+def test_windows_are_scored_together_in_their_order_and_none_is_lost(windows, monkeypatch, tmp_path):
+    whole = scored("seasonal-naive", windows, 1000, quantiles=tmp_path / "whole.npy")
+    monkeypatch.setattr("loracast.models.forecast.SCORED_TOGETHER", 70)
+    pieces = scored("seasonal-naive", windows, 50, quantiles=tmp_path / "pieces.npy")
+    pd.testing.assert_frame_equal(frame_of(pieces), frame_of(whole), rtol=1e-9)
+    assert (tmp_path / "pieces.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert len(windows) % 100

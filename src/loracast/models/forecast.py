@@ -1,9 +1,12 @@
 """Windows to quantiles and to scores, a batch at a time: the same for every kind of model."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -21,6 +24,8 @@ from loracast.scoring.sums import Sums
 from loracast.spec import ForecastSpec
 from loracast.types import LEVELS, Forecast, Rows
 
+SCORED_TOGETHER = 512
+"""How many windows are scored at a time: each call of NumPy costs as much as some hundred numbers."""
 WINDOWS_A_PASS = 16
 """How many windows a network forecasts at a time, unless it says otherwise: few, because a pass is always full."""
 
@@ -127,10 +132,33 @@ def forecast_batches(
     forecaster: Forecaster, windows: WindowSet, *, batch_size: int, label: str = "forecast", progress: bool = True
 ) -> Iterator[Batch]:
     """Forecast `windows` in order; only a batch is in memory at a time."""
-    slices = list(windows.batches(batch_size))
-    for rows in tqdm(slices, desc=label, unit="batch", leave=False, disable=not progress):
+    count = sum(1 for _ in windows.batches(batch_size)) if progress else None
+    parts = windows.batches(batch_size)
+    for rows in tqdm(parts, desc=label, unit="batch", total=count, leave=False, disable=not progress):
         context, future = windows.batch(rows)
         yield Batch(rows, context, future, forecaster(context, windows, rows))
+
+
+def _gathered(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
+    """The same windows in the same order, at least `size` of them at a time but for the last."""
+    some: list[Batch] = []
+    for batch in batches:
+        some.append(batch)
+        if batch.rows.stop - some[0].rows.start >= size:
+            yield _together(some)
+            some = []
+    if some:
+        yield _together(some)
+
+
+def _together(batches: list[Batch]) -> Batch:
+    """Batches that follow each other as one."""
+    return Batch(
+        slice(batches[0].rows.start, batches[-1].rows.stop),
+        np.concatenate([one.context for one in batches]),
+        np.concatenate([one.future for one in batches]),
+        Forecast(np.concatenate([one.forecast.quantiles for one in batches]), batches[0].forecast.levels),
+    )
 
 
 def forecast_windows(
@@ -155,32 +183,29 @@ def score(
 ) -> Sums:
     """Forecast `windows` batch by batch and add up the scores.
 
-    `quantiles` takes a float32 .npy of shape (window, horizon, level), written through a memory map; `noticed` what is
-    to be known of forecasts besides, for which `token_width` may tell the width of a token.
+    `quantiles` takes a float32 .npy of shape (window, horizon, level), written as it comes; `noticed` what is to be
+    known of forecasts besides, for which `token_width` may tell the width of a token. Memory is that of a batch, or of
+    `SCORED_TOGETHER` windows, and of the sums.
     """
     sums, signals = Sums(), signals_of(windows)
     shape = (len(windows), windows.horizon, len(LEVELS))
-    store = None
-    if quantiles is not None:
-        store = np.lib.format.open_memmap(quantiles, mode="w+", dtype=np.float32, shape=shape)
-        _reserve(quantiles)
-    for batch in forecast_batches(forecaster, windows, batch_size=batch_size, label=label, progress=progress):
-        cells = score_cells(
-            batch.future,
-            batch.forecast,
-            batch.context,
-            patient=windows.patient[batch.rows],
-            signal=windows.signal[batch.rows],
-            signals=signals,
-        )
-        sums.add(cells)
-        if noticed is not None:
-            width = None if token_width is None else token_width(torch.from_numpy(batch.context)).numpy()
-            noticed.add(batch.context, batch.forecast.quantiles, windows.signal[batch.rows], width)
-        if store is not None:
-            store[batch.rows] = batch.forecast.quantiles
-    if store is not None:
-        store.flush()
+    parts = forecast_batches(forecaster, windows, batch_size=batch_size, label=label, progress=progress)
+    with nullcontext() if quantiles is None else _opened(quantiles, shape) as store:
+        for batch in _gathered(parts, SCORED_TOGETHER):
+            cells = score_cells(
+                batch.future,
+                batch.forecast,
+                batch.context,
+                patient=windows.patient[batch.rows],
+                signal=windows.signal[batch.rows],
+                signals=signals,
+            )
+            sums.add(cells)
+            if noticed is not None:
+                width = None if token_width is None else token_width(torch.from_numpy(batch.context)).numpy()
+                noticed.add(batch.context, batch.forecast.quantiles, windows.signal[batch.rows], width)
+            if store is not None:
+                store.write(batch.forecast.quantiles.astype(np.float32).tobytes())
     return sums
 
 
@@ -189,8 +214,16 @@ def signals_of(windows: WindowSet) -> dict[str, Signal]:
     return {name: signal_named(name, windows.units) for name in windows.signals}
 
 
-def _reserve(path: Path) -> None:
-    """Take the whole file's room on the disk now: a memory map that finds none later kills the process (SIGBUS)."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+@contextmanager
+def _opened(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """A float32 .npy of this shape, to be written from its first number to its last.
+
+    Not through a memory map, whose pages would count as memory of this process. Its room on the disk is taken first: a
+    disk that is too small is known before anything is forecast.
+    """
+    with path.open("wb") as file:
+        head = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, head)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, file.tell() + 4 * math.prod(shape))
+        yield file

@@ -34,7 +34,8 @@ class Noticed:
         self._signals = signals
         self._steps = dict.fromkeys(signals, 0)
         self._beyond = dict.fromkeys(signals, 0)
-        self._widths: dict[str, list[np.ndarray]] = {name: [] for name in signals}
+        self._spreads = {name: np.zeros(3) for name in signals}
+        """Windows with a spread, their token widths added up, and their spreads."""
 
     def add(
         self,
@@ -54,7 +55,7 @@ class Noticed:
                 seen = context[own].astype(np.float64)
                 several = (~np.isnan(seen)).sum(axis=1) > 1
                 spread = np.nanstd(seen[several], axis=1)
-                self._widths[name].append(np.stack([token_width[own][several], spread]))
+                self._spreads[name] += (several.sum(), token_width[own][several].sum(dtype=np.float64), spread.sum())
 
     def facts(self) -> dict[str, Forecasts]:
         """By signal; a signal of which nothing was forecast is left out."""
@@ -62,8 +63,7 @@ class Noticed:
 
     def _of(self, name: str) -> Forecasts:
         known = {"steps": self._steps[name], "beyond_range": self._beyond[name]}
-        pairs = np.concatenate([np.empty((2, 0)), *self._widths[name]], axis=1)
-        if not pairs.size:
+        windows, width, spread = self._spreads[name].tolist()
+        if not windows:
             return Forecasts(**known)
-        width, spread = (float(mean) for mean in pairs.mean(axis=1))
-        return Forecasts(**known, token_width=width, spread=spread)
+        return Forecasts(**known, token_width=width / windows, spread=spread / windows)
