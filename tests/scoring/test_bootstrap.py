@@ -1,10 +1,12 @@
 """Intervals whose width is known, the same draws for every arm, and what has no interval."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from loracast.scoring import bootstrap
-from loracast.scoring.bootstrap import RESAMPLES, differences, draws, estimates
+from loracast.scoring.bootstrap import RESAMPLES, differences, draws, estimates, weights
 from loracast.scoring.cells import METRICS
 from loracast.scoring.sums import by_signal
 from tests.scoring.arms import arm, patient_sums
@@ -173,11 +175,47 @@ def test_the_unit_scales_intervals_and_the_order_of_patients_changes_them_by_cha
     assert turned.ci95 == pytest.approx(base.ci95, abs=0.1 * (base.ci95[1] - base.ci95[0]))
 
 
-def test_many_patients_are_drawn_piece_by_piece_to_the_same_draws(monkeypatch):
+@pytest.mark.parametrize("together", [30 * 7, 30 * 500, 1])
+def test_many_patients_are_drawn_piece_by_piece_to_the_same_draws(monkeypatch, together):
     one = random_arm(seeds=3)
     whole = draws([one], resamples=500)[0]
-    monkeypatch.setattr(bootstrap, "_MOST_WEIGHTS", 30 * 7)
+    for name in ("_IN_CACHE", "_MOST_WEIGHTS"):
+        monkeypatch.setattr(bootstrap, name, together)
+    monkeypatch.setattr(bootstrap, "_MOST_KEPT", 0)
     np.testing.assert_allclose(draws([one], resamples=500)[0], whole, rtol=1e-12)
+
+
+def test_patients_are_drawn_as_often_as_there_are_patients_and_by_the_published_stream():
+    drawn = np.concatenate([people for _, people in weights(50, seed=4, resamples=90)])
+    assert (drawn.sum(axis=1) == 50).all()
+    rng = np.random.default_rng(np.random.SeedSequence(4, spawn_key=(0,)))
+    expected = [np.bincount(rng.integers(50, size=50), minlength=50) for _ in range(90)]
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_weights_that_are_kept_are_those_of_their_own_patients_seed_and_number_of_draws():
+    def all_of(patients, seed, resamples):
+        return np.concatenate([people for _, people in weights(patients, seed=seed, resamples=resamples)])
+
+    first = all_of(40, 0, 200)
+    assert not np.array_equal(all_of(40, 1, 200), first)
+    assert all_of(41, 0, 200).shape == (200, 41)
+    np.testing.assert_array_equal(all_of(40, 0, 300)[:200], first)
+    first[:] = 0  # whoever has weights may do with them what he likes
+    assert all_of(40, 0, 200).sum() == 200 * 40
+
+
+def test_memory_is_that_of_some_weights_and_not_of_all():
+    def peak_of(patients):
+        one = random_arm(patients=patients)
+        tracemalloc.start()
+        draws([one], resamples=400)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    # All weights of 80,000 patients at once would be 256 MB.
+    assert peak_of(80_000) < 80_000_000
 
 
 @pytest.mark.parametrize("patients", [0, 1])

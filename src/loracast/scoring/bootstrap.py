@@ -11,17 +11,23 @@ Arms are compared on the same draws, so that hard patients (and, of arms with as
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from loracast.scoring.cells import METRICS
 from loracast.scoring.facts import Bounds
 from loracast.scoring.sums import PatientSums, ratios
 
 RESAMPLES = 2000
-_MOST_WEIGHTS = 2_000_000
-"""Weights of patients in memory at a time."""
+_IN_CACHE = 65_536
+"""Weights of patients that are made together: they are counted and multiplied while the processor has them at hand."""
+_FEWEST_DRAWS, _MOST_WEIGHTS = 16, 2_000_000
+"""At least so many draws together, for whose product a machine is quick, but never more weights in memory than that."""
+_MOST_KEPT = 4_000_000
+"""Weights that are kept for the next arm, in two bytes each, if there are no more than that."""
 _ROUNDING = 1e-12
 """Scores that differ by no larger share of themselves differ by the order in which equal numbers were added up."""
 
@@ -70,36 +76,70 @@ def draws(
     if patients < 2:
         return [np.empty((len(arm.scores), 0)) for arm in arms]
     found = [np.empty((len(arm.scores), resamples)) for arm in arms]
+    laid = [_laid(arm) for arm in arms]
     trained = {arm.seeds: seed_weights(arm.seeds, seed=seed, resamples=resamples) for arm in arms}
     for rows, people in weights(patients, seed=seed, resamples=resamples):
-        for arm, scores in zip(arms, found, strict=True):
-            # Score by score: equal sums then give equal draws to the last bit, whatever other scores are with them.
-            sums = np.stack([((people @ one.T) * trained[arm.seeds][rows]).sum(axis=1) for one in arm.sums])
-            scores[:, rows] = ratios(sums, arm.counts @ people.T, arm.scores)
+        for arm, (places, columns), scores in zip(arms, laid, found, strict=True):
+            drawn = (people @ columns).reshape(len(people), len(METRICS), arm.seeds + 1)[:, places]
+            means = (drawn[:, :, :-1] * trained[arm.seeds][rows, None]).sum(axis=2)
+            scores[:, rows] = ratios(means.T, drawn[:, :, -1].T, arm.scores)
     return found
+
+
+def _laid(arm: PatientSums) -> tuple[list[int], Float[np.ndarray, "patient column"]]:
+    """The sums of each score and seed, and the counts, as columns for one product; and which of all scores are there.
+
+    Every score has its columns, 0 where the arm has it not: the last bits of a product of matrices depend on its shape,
+    and equal sums are to give equal draws whatever other scores are looked at.
+    """
+    places = [list(METRICS).index(name) for name in arm.scores]
+    columns = np.zeros((len(arm.patients), len(METRICS), arm.seeds + 1))
+    columns[:, places, :-1] = arm.sums.transpose(2, 0, 1)
+    columns[:, places, -1] = arm.counts.T
+    return places, columns.reshape(len(arm.patients), -1)
 
 
 def weights(
     patients: int, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Iterator[tuple[slice, Float[np.ndarray, "draw patient"]]]:
     """How often each patient is drawn, some draws at a time: which draws they are, and their weights."""
+    if patients * resamples <= _MOST_KEPT and patients < 2**16:
+        kept = _kept(patients, seed, resamples)
+        parts: Iterator[tuple[slice, np.ndarray]] = ((rows, kept[rows]) for rows in _slices(patients, resamples))
+    else:
+        parts = _drawn(patients, seed, resamples)
+    for rows, counts in parts:
+        yield rows, counts.astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _kept(patients: int, seed: int, resamples: int) -> np.ndarray:
+    """How often each patient is drawn, all at once: the arms of a study ask for the same draws again and again."""
+    return np.concatenate([counts.astype(np.uint16) for _, counts in _drawn(patients, seed, resamples)])
+
+
+def _drawn(patients: int, seed: int, resamples: int) -> Iterator[tuple[slice, Int[np.ndarray, "draw patient"]]]:
+    """How often each patient is drawn, some draws at a time; the same draws however many at a time."""
     rng = _generator(seed, 0)
-    size = max(1, _MOST_WEIGHTS // patients)
-    for start in range(0, resamples, size):
-        rows = slice(start, min(start + size, resamples))
-        yield rows, _patients_drawn(rng, rows.stop - start, patients)
+    for rows in _slices(patients, resamples):
+        count = rows.stop - rows.start
+        # One count of all draws at once: each draw's patients are numbered on from the last draw's. Numbers of half the
+        # bytes where that will do; the stream gives the same patients in either.
+        width = np.int32 if count * patients < 2**31 else np.int64
+        drawn = rng.integers(patients, size=(count, patients), dtype=width)
+        drawn += np.arange(0, count * patients, patients, dtype=width)[:, None]
+        yield rows, np.bincount(drawn.ravel(), minlength=count * patients).reshape(count, patients)
+
+
+def _slices(patients: int, resamples: int) -> Iterator[slice]:
+    """Draws of so many patients that are made together."""
+    size = max(_IN_CACHE // patients, min(_FEWEST_DRAWS, _MOST_WEIGHTS // patients), 1)
+    return (slice(start, min(start + size, resamples)) for start in range(0, resamples, size))
 
 
 def _generator(seed: int, *which: int) -> np.random.Generator:
     """A stream of its own for each of `which`, all from one seed."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=which))
-
-
-def _patients_drawn(rng: np.random.Generator, count: int, patients: int) -> Float[np.ndarray, "draw patient"]:
-    """How often each patient is drawn."""
-    # One count of all draws at once: each draw's patients are numbered on from the last draw's.
-    rows = rng.integers(patients, size=(count, patients)) + patients * np.arange(count)[:, None]
-    return np.bincount(rows.ravel(), minlength=count * patients).reshape(count, patients).astype(np.float64)
 
 
 def seed_weights(seeds: int, *, seed: int = 0, resamples: int = RESAMPLES) -> Float[np.ndarray, "draw seed"]:
