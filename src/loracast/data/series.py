@@ -20,6 +20,8 @@ FORECAST, TOO_SPARSE = "forecast", "too few observed values"
 """What the column `status` of a forecast may say."""
 
 _COLUMNS = ["patient", "stay", "series", "signal", "time", "value"]
+_ROWS = 65_536
+"""Rows of a table in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def series_of(table: Table) -> Iterator[One]:
     last_time = datetime.min
     pieces: list[np.ndarray] = []
     with pq.ParquetFile(table.path) as file:
-        for batch in file.iter_batches(batch_size=65_536, columns=_COLUMNS):
+        for batch in file.iter_batches(batch_size=_ROWS, columns=_COLUMNS):
             for start, stop in _runs(batch.column("series")):
                 found = {name: batch.column(name)[start].as_py() for name in _COLUMNS[:4]}
                 if keys is not None and found["series"] != keys["series"]:
@@ -122,15 +124,16 @@ class Tails:
 
         `status` says why: `FORECAST`, or `TOO_SPARSE`. With `pseudonyms` these stand for the names of patient and stay.
         """
-        horizon = quantiles.shape[1]
-        step = timedelta(seconds=step_seconds)
+        count, horizon, _ = quantiles.shape
         named = [one if pseudonyms is None else _renamed(one, pseudonyms) for one in self.series]
+        row = pa.array(np.repeat(np.arange(count), horizon))
         columns = {
-            name: pa.array([getattr(one, name) for one in named for _ in range(horizon)], pa.string())
+            name: pa.array([getattr(one, name) for one in named], pa.string()).take(row)
             for name in ("patient", "stay", "series", "signal")
         }
-        times = [one.last_time + step * (h + 1) for one in self.series for h in range(horizon)]
-        columns["time"] = pa.array(times, pa.timestamp("us"))
+        last = np.array([one.last_time for one in self.series], "datetime64[us]")
+        ahead = np.arange(1, horizon + 1) * np.timedelta64(step_seconds, "s")
+        columns["time"] = pa.array((last[:, None] + ahead).ravel(), pa.timestamp("us"))
         for i, level in enumerate(levels):
             numbers = quantiles[:, :, i].ravel().astype(np.float64)
             columns[f"q{level!r}"] = pa.array(numbers, mask=np.isnan(numbers))

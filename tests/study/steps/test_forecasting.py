@@ -2,22 +2,28 @@
 
 import json
 import shutil
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from loracast.data.series import series_of
 from loracast.data.table import Table
 from loracast.errors import AdapterError, BackboneError, ConfigError
+from loracast.models.registry import load_model
+from loracast.spec import ForecastSpec, WindowSpec
+from loracast.study.steps.ahead import ForecastPlan, forecasts, write_forecasts
 from loracast.study.steps.evaluating import evaluate_table
 from loracast.study.steps.forecasting import forecast_table
 from loracast.study.summary import ForecastFacts
 from loracast.tuning.card import CARD
+from loracast.types import LEVELS
 from tests.conftest import PATIENT, START, STAY, cohort, write_long
 from tests.models.tiny_ports import save_moirai
 from tests.study.steps.conftest import FEW, WINDOW, adapt
@@ -184,3 +190,37 @@ def test_a_folder_that_is_called_like_a_release_may_be_given_as_the_base(vitals,
     (copy / CARD).write_text(json.dumps({**card, "model": base.name}))
     settings = {"adapter": copy, "backbone": str(base), "forecasting": FEW, "progress": False}
     assert forecast_table(vitals, tmp_path / "out.parquet", **settings).series > 0
+
+
+def plan_of(model="last-value", **more):
+    return ForecastPlan(load_model(model), WindowSpec(**WINDOW).resolved(3600), ForecastSpec(**more), LEVELS)
+
+
+def test_batches_are_written_together_in_their_order_and_none_is_lost(tmp_path, monkeypatch):
+    table = write_long(tmp_path / "t.parquet", cohort(9))
+    parts = [part for part, _ in forecasts(table, plan_of(batch_size=2), progress=False)]
+    monkeypatch.setattr("loracast.study.steps.ahead.ROWS_A_GROUP", 3 * 12)
+    told = write_forecasts(table, plan_of(batch_size=2), tmp_path / "out.parquet", progress=False)
+    assert pq.read_table(tmp_path / "out.parquet").equals(pa.concat_tables(parts))
+    groups = pq.ParquetFile(tmp_path / "out.parquet").metadata
+    sizes = [groups.row_group(i).num_rows for i in range(groups.num_row_groups)]
+    assert told.series == 26
+    assert sizes == [36, 36, 36, 36, 12], "three batches of two series with six steps each"
+
+
+def test_ten_times_the_series_take_no_more_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("loracast.data.series._ROWS", 256)
+    monkeypatch.setattr("loracast.study.steps.ahead.ROWS_A_GROUP", 600)
+
+    def peak_of(stays):
+        table = write_long(
+            tmp_path / f"{stays}.parquet", {(f"p{i:04d}", f"p{i:04d}", "map"): [70.0] for i in range(stays)}
+        )
+        write_forecasts(table, plan_of(batch_size=16), tmp_path / "out.parquet", progress=False)
+        tracemalloc.start()
+        write_forecasts(table, plan_of(batch_size=16), tmp_path / "out.parquet", progress=False)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    assert peak_of(1500) < 1.2 * peak_of(150)

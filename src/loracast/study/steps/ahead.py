@@ -1,10 +1,13 @@
 """The steps that follow the end of every series: a model's quantiles, batch by batch."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
@@ -18,6 +21,9 @@ from loracast.scoring.noticed import Noticed
 from loracast.spec import ForecastSpec, WindowSpec
 from loracast.study.summary import ForecastFacts
 from loracast.types import LEVELS, Rows
+
+ROWS_A_GROUP = 65_536
+"""Rows of a forecast that are written together."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,27 @@ def forecasts(table: Table, plan: ForecastPlan, *, progress: bool = True) -> Ite
             signals=noticed.facts(),
         )
         yield tails.with_quantiles(found, plan.levels, table.step_seconds, plan.pseudonyms), facts
+
+
+def write_forecasts(table: Table, plan: ForecastPlan, path: Path, *, progress: bool = True) -> ForecastFacts:
+    """Write the forecasts of a table's series as Parquet, as they come; returns what there is to say of all."""
+    told: ForecastFacts | None = None
+    writer: pq.ParquetWriter | None = None
+    waiting: list[pa.Table] = []
+    with ExitStack() as stack:
+        for part, facts in forecasts(table, plan, progress=progress):
+            writer = writer or stack.enter_context(pq.ParquetWriter(path, part.schema))
+            waiting.append(part)
+            told = facts
+            # Not a row group a batch: what a file says of its groups lies in memory until it is closed.
+            if sum(map(len, waiting)) >= ROWS_A_GROUP:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting = []
+        assert told is not None, "an opened table has at least one series"
+        assert writer is not None
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+    return told
 
 
 def rows_of_tails(tails: Tails, step_seconds: int, plan: ForecastPlan) -> Rows:

@@ -61,24 +61,13 @@ def forecast_table(
         from loracast.tuning.adapter import load_adapter  # torch: what can be refused without it has been
 
         model = load_adapter(Path(adapter), backbone=base_of(card, backbone))
-    import pyarrow.parquet as pq
-
-    from loracast.study.steps.ahead import ForecastPlan, forecasts
+    from loracast.study.steps.ahead import ForecastPlan, write_forecasts
 
     spec = within(spec, table.step_seconds, [model.card]).resolved(table.step_seconds)
     plan = ForecastPlan(model, spec, settings, levels, clip=clip, pseudonyms=pseudonyms)
-    told = None
     sources = (table.path, adapter, backbone, keyed)
     with claimed(out, *sources, overwrite=overwrite, inside=True), written(out, overwrite=overwrite) as temporary:
-        writer = None
-        for part, facts in forecasts(table, plan, progress=progress):
-            writer = writer or pq.ParquetWriter(temporary, part.schema)
-            writer.write_table(part)
-            told = facts
-        assert writer is not None, "an opened table has at least one series"
-        writer.close()
-    assert told is not None
-    return told
+        return write_forecasts(table, plan, temporary, progress=progress)
 
 
 def ascending(given: Sequence[float]) -> tuple[float, ...]:
