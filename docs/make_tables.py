@@ -22,7 +22,9 @@ from loracast.study.ranks.result import RELATION, SWEEP, RankSweep, Relation
 from loracast.study.summary import read_facts
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(ROOT / page for page in ("README.md", "docs/index.md", "docs/results.md", "docs/study.md"))
+PAGES = tuple(
+    ROOT / page for page in ("README.md", "docs/index.md", "docs/results.md", "docs/study.md", "docs/growth.md")
+)
 BLOCK = re.compile(r"<!-- (\w+): (\S+)((?: \S+)*) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -65,6 +67,28 @@ def sharing_markdown(folder: Path) -> str:
     )
 
 
+def growth_markdown(folder: Path) -> str:
+    """What `benchmarks/growth.py` measured: a row a curve, from the smallest size to the largest."""
+    found = read_json(folder / "growth.json")
+    head = "| what | against | sizes | processor time, s | exponent | of the work | memory, MB | kept of each |"
+    rows = [head, "|---|---|---|---|--:|--:|---|---|"]
+    for curve in found["curves"]:
+        sizes, seconds, bytes_ = ([point[key] for point in curve["points"]] for key in ("size", "seconds", "bytes"))
+        cells = (
+            curve["what"],
+            curve["against"],
+            " · ".join(f"{size:,}" for size in sizes),
+            " · ".join(f"{one:.2f}" if one < 10 else f"{one:.0f}" for one in seconds),
+            f"{curve['exponent']:.2f}",
+            f"{curve['work']:g}",
+            " · ".join(f"{one / 1e6:.0f}" for one in bytes_),
+            curve["kept"],
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    machine = f"{found['hardware']['processor']}, {found['hardware']['system']}, one thread"
+    return "\n".join(rows) + f"\n\n`{found['command']}`; {machine}."
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "table": lambda folder: markdown(plain_table(summary_in(folder))),
     "compact": lambda folder, *arms: markdown(compact_table(summary_in(folder), arms or None)),
@@ -75,6 +99,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "relation": relation_markdown,
     "bench": lambda folder: markdown(bench_table(read_bench(folder / "bench.json"))),
     "sharing": sharing_markdown,
+    "growth": growth_markdown,
 }
 """Each kind of block with what makes it of a folder; words behind the folder choose arms by name, method or kind."""
 

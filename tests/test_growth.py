@@ -1,0 +1,48 @@
+"""The curves of `benchmarks/growth.py`: how they are fitted, that each can be run, and what the committed ones say."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "growth.py"
+
+
+@pytest.fixture(scope="module")
+def growth():
+    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 1.5])
+def test_the_exponent_is_the_slope_of_the_logarithms(growth, exponent):
+    points = [{"size": size, "seconds": 3 * size**exponent} for size in (10, 50, 1000)]
+    assert growth.slope(points, "seconds") == pytest.approx(exponent)
+
+
+@pytest.mark.parametrize(("exponent", "faster"), [(1.1, False), (1.2, True)])
+def test_a_curve_is_faster_than_its_work_above_what_is_allowed(growth, monkeypatch, exponent, faster):
+    asked = []
+
+    def measured(name, size):
+        asked.append(size)
+        return {"size": size, "seconds": size**exponent, "bytes": 5e6}
+
+    monkeypatch.setitem(growth.curve_of.__globals__, "measured", measured)
+    found = growth.curve_of("series", most=10**6)
+    assert asked == [*growth.CURVES["series"].sizes, 10**6]
+    assert (found["exponent"], found["faster"]) == (exponent, faster)
+    assert ("FASTER" in growth.told(found)) is faster
+
+
+@pytest.mark.parametrize("name", ["windows", "patients", "series", "horizon", "bootstrap", "influence"])
+def test_a_curve_without_a_network_can_be_made_ready_and_run(growth, tmp_path, name):
+    assert growth.CURVES[name].ready(64, tmp_path)() is not None
+
+
+def test_the_committed_curves_are_all_of_the_script_and_none_is_faster_than_its_work(growth):
+    found = json.loads(SCRIPT.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [curve["name"] for curve in found["curves"]] == list(growth.CURVES)
+    assert not [curve["name"] for curve in found["curves"] if curve["faster"]]
+    assert {"hardware", "versions", "command"} <= set(found)
