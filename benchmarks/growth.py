@@ -202,7 +202,7 @@ CURVES = {
         kept="sums of each step",
     ),
     "paths": Curve(
-        "forecast 4 windows by a T5", "paths", (25, 100, 400), lambda n, _: drawing(paths=n, windows=4), first=1
+        "forecast 4 windows by a T5", "paths", (25, 100, 400), lambda n, _: drawing(paths=n, windows=4), first=2
     ),
     "steps": Curve(
         "forecast 8 windows by a T5",
