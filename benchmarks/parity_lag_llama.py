@@ -10,7 +10,8 @@ from loracast.errors import BackboneError
 from loracast.models.hub import read_config, read_tensors, refuse_other_weights
 from loracast.models.lag_llama import read_lag_llama
 from loracast.models.nets.lag_llama import LagLlama, LagLlamaConfig
-from loracast.models.nets.lag_llama_paths import Window, mean_path, teacher_forced
+from loracast.models.nets.lag_llama_paths import mean_path
+from loracast.models.nets.lag_llama_window import Window, teacher_forced
 
 INPUTS = {"past_target", "past_observed_values", "past_time_feat", "future_time_feat", "future_target"}
 INPUTS |= {"future_observed_values"}

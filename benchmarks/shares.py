@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from loracast.models.base import Backbone
-from loracast.models.nets import lag_llama_paths, packing
+from loracast.models.nets import lag_llama_window, packing
 from loracast.models.registry import load_backbone
 from loracast.study.bench.windows import synthetic_windows
 from loracast.training import cost as costs
@@ -66,7 +66,7 @@ def watch(backbone: Backbone, clock: Clock) -> None:
         clock.around(packing, "pack")
         clock.around(family, "_arranged")
     elif backbone.card.family == "lag-llama":
-        clock.around(lag_llama_paths, "lagged", "features", "rotation")
+        clock.around(lag_llama_window, "lagged", "features", "rotation")
         clock.around(family, "_window")
     else:
         raise SystemExit(f"No clocks for the family {backbone.card.family}.")

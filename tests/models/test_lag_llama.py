@@ -14,7 +14,7 @@ from loracast.models import hub, lightning
 from loracast.models.hub import Fetched, read_tensors
 from loracast.models.lag_llama import CHECKPOINT, LagLlamaBackbone, read_lag_llama
 from loracast.models.nets.lag_llama import LagLlama, LagLlamaConfig
-from loracast.models.nets.lag_llama_paths import Window, teacher_forced, time_features
+from loracast.models.nets.lag_llama_window import Window, teacher_forced, time_features
 from loracast.models.registry import backbones, load_backbone, skeleton
 from loracast.tuning.arm import ArmSpec
 from loracast.tuning.attach import attach

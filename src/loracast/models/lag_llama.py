@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loracast.errors import BackboneError
 from loracast.files import file_digest, write_json, written
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
-from loracast.models.draws import PATHS_A_PASS, quantiles_of, uniforms
+from loracast.models.draws import PATHS_AT_ONCE, quantiles_of, uniforms
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loracast.models.nets.lag_llama import LagLlama
-    from loracast.models.nets.lag_llama_paths import Window
+    from loracast.models.nets.lag_llama_window import Window
 
 CHECKPOINT = "lag-llama.ckpt"
 _SAVED = ("config.json", "model.safetensors")
@@ -56,7 +56,7 @@ class LagLlamaBackbone:
     `context_tokens` is how many of a window's last steps become tokens, the number it was trained on unless set
     otherwise (a longer one may be used; attention grows with it). `procedure` is how paths are drawn: "frozen" keeps
     the context's level and spread over the horizon, "exact" takes them anew before each step as upstream's estimator
-    does, at the cost of computing everything again for each step of each path (see `nets.lag_llama_sampler`).
+    does, at the cost of computing again what that changes (see `nets.lag_llama_paths`).
 
     A forecast scales with its series as far as the model does: it also reads ln(1+|level|) and ln(spread), so that a
     thousand times the series is not forecast as exactly a thousand times the forecast.
@@ -73,8 +73,10 @@ class LagLlamaBackbone:
         self._told = False
 
     def windows_a_pass(self, samples: int) -> int:
-        """As many as make up the paths that fill a processor; more on a GPU."""
-        return max(1, PATHS_A_PASS // samples) if next(self.net.parameters()).device.type == "cpu" else 64
+        """As many as make up the paths that fill a processor, one at a time in the exact procedure; more on a GPU."""
+        if self.procedure == "exact":
+            return 1
+        return max(1, PATHS_AT_ONCE // samples) if next(self.net.parameters()).device.type == "cpu" else 64
 
     @property
     def card(self) -> ModelCard:
@@ -98,7 +100,7 @@ class LagLlamaBackbone:
         """
         import torch
 
-        from loracast.models.nets.lag_llama_paths import teacher_forced
+        from loracast.models.nets.lag_llama_window import teacher_forced
 
         window = self._window(context, future.shape[1], rows)
         future = future.to(window.values)
@@ -133,7 +135,7 @@ class LagLlamaBackbone:
         """The context with the history that the lags reach for, padded on the left."""
         import torch
 
-        from loracast.models.nets.lag_llama_paths import Window
+        from loracast.models.nets.lag_llama_window import Window
 
         config, steps = self.net.config, context.shape[1]
         check_window(self.card, steps)
@@ -156,7 +158,7 @@ class LagLlamaBackbone:
 
     def _time(self, context: Tensor, tokens: int, horizon: int, rows: Rows | None) -> Tensor | None:
         """Time features of the tokens and of the steps that are fed back."""
-        from loracast.models.nets.lag_llama_paths import time_features
+        from loracast.models.nets.lag_llama_window import time_features
 
         if not self.net.config.time_feat:
             return None

@@ -10,7 +10,8 @@ import torch
 from loracast.errors import BackboneError
 from loracast.models.hub import read_config, read_tensors
 from loracast.models.nets.lag_llama import RELEASED_LAGS, LagLlama, LagLlamaConfig, rotation
-from loracast.models.nets.lag_llama_paths import Window, mean_path, teacher_forced
+from loracast.models.nets.lag_llama_paths import mean_path
+from loracast.models.nets.lag_llama_window import Window, teacher_forced
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "lag_llama"
 FOLDERS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())

@@ -1,28 +1,16 @@
-"""Lag-Llama's level, spread, lags, time and paths, each against a slow way to the same number."""
-
-import math
+"""Lag-Llama's paths, each against a slow way to the same number."""
 
 import numpy as np
-import pandas as pd
+import peft
 import pytest
 import scipy.stats
 import torch
 
-from loracast.models.nets import lag_llama_paths
+from loracast.models.nets import lag_llama_exact, lag_llama_paths
 from loracast.models.nets.lag_llama import LagLlama, LagLlamaConfig, StudentT, rotation
-from loracast.models.nets.lag_llama_paths import (
-    Window,
-    features,
-    lagged,
-    level_and_spread,
-    mean_path,
-    sample_paths,
-    student_t,
-    teacher_forced,
-    time_features,
-)
+from loracast.models.nets.lag_llama_paths import mean_path, sample_paths, student_t
+from loracast.models.nets.lag_llama_window import Window, features, lagged, teacher_forced
 
-NAN = float("nan")
 HORIZON, SAMPLES, TOKENS = 7, 5, 6
 KINDS = {
     "robust": {},
@@ -35,113 +23,6 @@ KINDS = {
 }
 
 
-def rows(*values: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values with 0 where they are NaN, and where they are not."""
-    table = torch.tensor(values)
-    return table.nan_to_num(0.0), ~table.isnan()
-
-
-def test_the_level_is_the_lower_median_and_the_spread_the_interquartile_range():
-    loc, scale = level_and_spread("robust", *rows([7.0, 1.0, NAN, 4.0, 2.0], [3.0, 9.0, 5.0, 1.0, 8.0]))
-    assert loc.flatten().tolist() == [2.0, 5.0]
-    expected = [np.subtract(*np.quantile(x, [0.75, 0.25])) for x in ([7, 1, 4, 2], [3, 9, 5, 1, 8])]
-    assert scale.flatten().tolist() == pytest.approx(expected, rel=1e-6)
-
-
-def test_standard_scaling_is_over_observed_steps_with_their_number():
-    loc, scale = level_and_spread("std", *rows([7.0, 1.0, NAN, 4.0, 2.0]))
-    assert loc.item() == pytest.approx(3.5)
-    assert scale.item() == pytest.approx(math.sqrt(np.var([7, 1, 4, 2]) + 1e-5), rel=1e-6)
-
-
-def test_mean_scaling_is_by_the_mean_magnitude_and_without_scaling_nothing_is_done():
-    values, observed = rows([-7.0, 1.0, NAN, 4.0])
-    assert [x.item() for x in level_and_spread("mean", values, observed)] == [0.0, 4.0]
-    assert [x.item() for x in level_and_spread(None, values, observed)] == [0.0, 1.0]
-
-
-@pytest.mark.parametrize("kind", ["robust", "std", "mean", None])
-def test_a_row_without_observations_has_a_level_and_a_spread(kind):
-    loc, scale = level_and_spread(kind, *rows([NAN] * 4), guarded=True)
-    assert loc.item() == 0
-    assert scale.item() == pytest.approx(math.sqrt(1e-5) if kind == "std" else 1.0)
-
-
-def test_an_empty_row_takes_the_batchs_magnitude_as_released_and_1_guarded():
-    table = rows([NAN, NAN, NAN], [2.0, NAN, 4.0], [12.0, NAN, NAN])
-    assert level_and_spread("mean", *table)[1].flatten().tolist() == [6.0, 3.0, 12.0]
-    assert level_and_spread("mean", *table, guarded=True)[1].flatten().tolist() == [1.0, 3.0, 12.0]
-
-
-def test_the_guard_touches_only_rows_whose_middle_half_is_one_value():
-    torch.manual_seed(0)
-    usual = torch.randn(6, 50).mul(torch.tensor([1e-6, 1e-3, 1.0, 5.0, 1e3, 1e6])[:, None])
-    seen = torch.rand(6, 50) > 0.2
-    plain, guarded = (level_and_spread("robust", usual, seen, guarded=guard) for guard in (False, True))
-    assert all(torch.equal(one, other) for one, other in zip(plain, guarded, strict=True))
-
-
-def test_a_degenerate_row_has_the_released_floor_and_guarded_a_spread_of_its_own():
-    zeros = [0.0] * 15 + [8.0]
-    flat = [36.6] * 16
-    table = rows(zeros, flat, [0.0] * 16)
-    assert level_and_spread("robust", *table)[1].flatten().tolist() == pytest.approx([1e-10] * 3)
-    guarded = level_and_spread("robust", *table, guarded=True)[1].flatten().tolist()
-    assert guarded == pytest.approx([math.sqrt(64 / 16), 0.0366, 1e-10], rel=1e-4)
-
-
-def test_a_lag_is_the_value_so_many_steps_back():
-    values = torch.arange(20.0)[None]
-    assert lagged(values, (0, 3, 7), slice(10, 12)).tolist() == [[[10, 7, 3], [11, 8, 4]]]
-
-
-def test_a_token_is_lags_level_spread_and_time_in_this_order():
-    loc, scale = torch.tensor([[-4.0]]), torch.tensor([[2.0]])
-    time = torch.tensor([[[0.25, -0.5]]])
-    token = features(torch.tensor([[[2.0, -6.0]]]), loc, scale, time)
-    assert token.flatten().tolist() == pytest.approx([3.0, -1.0, math.log(5), math.log(2), 0.25, -0.5])
-
-
-@pytest.mark.parametrize("frequency", ["s", "min", "5min", "h", "12h", "D", "W-SUN"])
-def test_time_features_are_those_of_pandas_periods(frequency):
-    step = {"s": 1, "min": 60, "5min": 300, "h": 3600, "12h": 43_200, "D": 86_400, "W-SUN": 604_800}[frequency]
-    starts = ["1969-12-29 00:00:00", "2024-02-26 00:00:00", "2150-12-31 00:00:00"]
-    if step < 604_800:
-        starts += ["2023-12-31 23:17:41"]
-    else:
-        starts[2] = "2150-12-28 00:00:00"  # a Monday, as weeks that end on Sunday begin
-    stamps = [pd.Timestamp(start) for start in starts]
-    seconds = torch.tensor([int((stamp - pd.Timestamp(0)).total_seconds()) for stamp in stamps])
-    found = time_features(seconds, step, 40)
-    for row, stamp in zip(found, stamps, strict=True):
-        times = pd.DatetimeIndex([stamp + pd.Timedelta(seconds=step * i) for i in range(40)])
-        p = times.to_period({"5min": "min", "12h": "h"}.get(frequency, frequency))
-        if frequency == "W-SUN":
-            p = p.asfreq("D", how="end")
-        parts = [
-            p.second / 59,
-            p.minute / 59,
-            p.hour / 23,
-            p.day_of_week / 6,
-            (p.day - 1) / 30,
-            (p.day_of_year - 1) / 365,
-        ]
-        np.testing.assert_allclose(row.numpy(), np.stack(parts, axis=-1) - 0.5, atol=1e-6)
-
-
-def test_the_likelihood_is_that_of_torchs_student_t_in_the_units_of_the_series():
-    torch.manual_seed(0)
-    config = LagLlamaConfig(lags_seq=(0, 2), n_layer=1, n_head=2, n_embd_per_head=4, time_feat=False)
-    net, series = LagLlama(config), 50 + 9 * torch.randn(3, 16)
-    window = Window.of(config, series[:, :12], torch.ones(3, 12, dtype=torch.bool), None)
-    predicted, surprise = teacher_forced(net, window, series[:, 12:])
-    shifted = torch.distributions.StudentT(
-        predicted.df, window.loc + window.scale * predicted.loc, window.scale * predicted.scale
-    )
-    assert window.tokens == 10
-    torch.testing.assert_close(surprise, -shifted.log_prob(series[:, 3:]), rtol=1e-5, atol=1e-5)
-
-
 def network(**settings) -> LagLlama:
     """A random network whose weights are large enough for its predictions to depend on everything."""
     config = LagLlamaConfig(**{"lags_seq": (0, 1, 4, 9), "n_layer": 3, "n_head": 2, "n_embd_per_head": 4, **settings})
@@ -152,9 +33,10 @@ def network(**settings) -> LagLlama:
     return net
 
 
-def window_of(net: LagLlama, rows: int = 3) -> Window:
+def window_of(net: LagLlama, rows: int = 3, *, rounded: bool = False) -> Window:
     generator = torch.Generator().manual_seed(1)
     values = 5 + torch.randn(rows, net.config.reach + TOKENS, generator=generator)
+    values = values.round() if rounded else values
     time = torch.rand(rows, TOKENS + HORIZON, 6, generator=generator) - 0.5 if net.config.time_feat else None
     seen = torch.rand(values.shape, generator=generator) > 0.2
     return Window.of(net.config, values * seen, seen, time)
@@ -179,8 +61,9 @@ def test_a_frozen_path_is_what_full_recomputation_gives_for_the_same_draws(net):
         assert ((path - expected).abs().max() / expected.abs().max()).item() <= 1e-5
 
 
-def test_an_exact_path_takes_level_and_spread_anew_before_each_step(net):
-    window, numbers, config = window_of(net), draws(), net.config
+@pytest.mark.parametrize("rounded", [False, True])
+def test_an_exact_path_takes_level_and_spread_anew_before_each_step(net, rounded):
+    window, numbers, config = window_of(net, rounded=rounded), draws(), net.config
     paths = sample_paths(net, window, numbers, exact=True)
     for sample in (0, SAMPLES - 1):
         for step in range(HORIZON):
@@ -196,6 +79,76 @@ def test_an_exact_path_takes_level_and_spread_anew_before_each_step(net):
             torch.testing.assert_close(paths[:, sample, step : step + 1], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_what_a_drawn_step_leaves_as_it_was_is_not_computed_again():
+    def tokens(*, rounded: bool) -> int:
+        net, seen = network(), []
+        net.transformer["wte"].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2].numel()))
+        sample_paths(net, window_of(net, 1, rounded=rounded), draws(1), exact=True)
+        return sum(seen)
+
+    whole = sum(TOKENS + step for step in range(1, HORIZON)) * SAMPLES + TOKENS
+    assert tokens(rounded=True) < tokens(rounded=False) < whole
+    assert tokens(rounded=True) < 0.6 * whole
+
+
+class Bent(torch.nn.Module):
+    """A map that no matrix stands for."""
+
+    def __init__(self, map_: torch.nn.Module) -> None:
+        super().__init__()
+        self.map = map_
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.map(x).tanh()
+
+
+def tuned(kind: str) -> LagLlama:
+    """A network with something around its maps and norms."""
+    net = network()
+    if kind == "bent":
+        for block in net.blocks:
+            block.attn.kv_proj, block.mlp.c_proj = Bent(block.attn.kv_proj), Bent(block.mlp.c_proj)
+        return net
+    config = {
+        "lora": peft.LoraConfig(target_modules="all-linear", r=2, init_lora_weights=False),
+        "ia3": peft.IA3Config(target_modules=["kv_proj", "c_fc1"], feedforward_modules=["c_fc1"]),
+        "norms": peft.LNTuningConfig(target_modules=["rms_1", "rms_2", "ln_f"]),
+    }[kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        peft.inject_adapter_in_model(config, net)
+        for name, parameter in net.named_parameters():
+            if parameter.requires_grad:
+                parameter.requires_grad_(False)
+                if "lora" not in name:
+                    parameter.add_(0.3 * torch.randn_like(parameter))
+    return net.eval()
+
+
+@pytest.mark.filterwarnings("ignore:Unsupported layer type")
+@pytest.mark.parametrize("kind", ["lora", "ia3", "norms", "bent"])
+def test_what_a_tuner_put_around_a_layer_is_part_of_every_step(kind):
+    net = tuned(kind)
+    window, numbers = window_of(net), draws()
+    paths = sample_paths(net, window, numbers, exact=False)
+    assert not torch.allclose(paths, sample_paths(network(), window, numbers, exact=False), rtol=1e-2)
+    for sample in range(SAMPLES):
+        path = paths[:, sample]
+        predicted = StudentT(*(part[:, TOKENS - 1 :] for part in teacher_forced(net, window, path)[0]))
+        expected = window.loc + window.scale * student_t(predicted, numbers[:, sample])
+        torch.testing.assert_close(path, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_network_in_bfloat16_draws_much_the_same_paths(exact):
+    net = network()
+    window, numbers = window_of(net), draws()
+    whole = sample_paths(net, window, numbers, exact=exact)
+    half = sample_paths(net.to(torch.bfloat16), window, numbers, exact=exact)
+    assert half.dtype == torch.float32
+    assert (half - whole).abs().median() < 0.1 * whole.std()
+
+
 def test_the_first_step_of_both_procedures_is_the_same_and_later_ones_are_not():
     net = network()
     exact, frozen = (sample_paths(net, window_of(net), draws(), exact=exact) for exact in (True, False))
@@ -208,8 +161,8 @@ def test_work_in_parts_gives_the_same_paths(exact, monkeypatch):
     net = network()
     window, numbers = window_of(net), draws()
     whole = sample_paths(net, window, numbers, exact=exact)
-    for most in (1, 2 * 13 * 32, 8 * 13 * 32):
-        monkeypatch.setattr(lag_llama_paths, "_MOST_ACTIVE", most)
+    for most in (1, 2 * 13 * 48, 8 * 13 * 48):
+        monkeypatch.setattr(lag_llama_exact, "_TOKENS_AT_ONCE", most // 48)
         monkeypatch.setattr(lag_llama_paths, "_MOST_CACHED", most)
         # A part of another size is summed in another order, and a path hands its rounding on from step to step.
         torch.testing.assert_close(sample_paths(net, window, numbers, exact=exact), whole, rtol=1e-5, atol=1e-4)

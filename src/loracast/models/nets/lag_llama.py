@@ -27,7 +27,7 @@ TIME_FEATURES = 6
 _NO_SCALING = ("none", "nop")
 _MOST_OF = {"n_layer": 512, "n_head": 1024, "n_embd_per_head": 4096}
 _ROTARY_BASE = 10_000.0
-_NORM_FLOOR = 1e-5
+NORM_FLOOR = 1e-5
 
 # Steps back, 0 is the current one. The released list: lag 1 and the lags 8 to 1200 around the seasons of quarterly to
 # secondly data, each minus one. Written out, because the frequency names it was derived from have changed since.
@@ -146,6 +146,14 @@ class StudentT(NamedTuple):
     loc: Tensor
     scale: Tensor
 
+    @classmethod
+    def of(cls, df: Tensor, loc: Tensor, scale: Tensor) -> "StudentT":
+        """From the raw numbers that the network gives."""
+        df, loc, scale = df.float(), loc.float(), scale.float()
+        return cls(
+            2 + functional.softplus(df), loc, functional.softplus(scale).clamp_min(torch.finfo(torch.float32).eps)
+        )
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density at `z`, natural logarithm."""
         half = self.df / 2
@@ -199,7 +207,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         wide = x.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + _NORM_FLOOR)
+        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + NORM_FLOOR)
         return normed.to(x.dtype) * self.scale
 
 
@@ -230,10 +238,10 @@ class MLP(nn.Module):
 
     def __init__(self, config: LagLlamaConfig) -> None:
         super().__init__()
-        hidden = -(-(8 * config.width // 3) // 256) * 256
-        self.c_fc1 = nn.Linear(config.width, hidden, bias=False)
-        self.c_fc2 = nn.Linear(config.width, hidden, bias=False)
-        self.c_proj = nn.Linear(hidden, config.width, bias=False)
+        self.hidden = -(-(8 * config.width // 3) // 256) * 256
+        self.c_fc1 = nn.Linear(config.width, self.hidden, bias=False)
+        self.c_fc2 = nn.Linear(config.width, self.hidden, bias=False)
+        self.c_proj = nn.Linear(self.hidden, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c_proj(functional.silu(self.c_fc1(x)) * self.c_fc2(x))  # type: ignore[no-any-return]
@@ -267,11 +275,13 @@ class Heads(nn.Module):
         """Precision that the network computes in; distributions are float32 whatever it is."""
         return next(self.parameters()).dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.parameters()).device
+
     def forward(self, x: Tensor) -> StudentT:
-        df, loc, scale = (head(x).squeeze(-1).float() for head in self.proj)
-        return StudentT(
-            2 + functional.softplus(df), loc, functional.softplus(scale).clamp_min(torch.finfo(torch.float32).eps)
-        )
+        return StudentT.of(*(head(x).squeeze(-1) for head in self.proj))
 
 
 class LagLlama(nn.Module):
@@ -304,13 +314,14 @@ class LagLlama(nn.Module):
         """
         x = self.transformer["wte"](tokens.to(self.param_proj.dtype))
         last = self.config.n_layer - 1
-        for layer, block in enumerate(self._blocks):
+        for layer, block in enumerate(self.blocks):
             x = block(x, layer, turn, attend or self.causal, only_last and layer == last)
         params: StudentT = self.param_proj(self.transformer["ln_f"](x))
         return params
 
     @property
-    def _blocks(self) -> list[Block]:
+    def blocks(self) -> list[Block]:
+        """The layers between entrance and heads."""
         return list(self.transformer["h"])  # type: ignore[call-overload, no-any-return]
 
     def causal(self, _: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
