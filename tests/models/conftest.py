@@ -22,7 +22,7 @@ SAVED: dict[str, Callable[[Path], Path]] = {
     "moirai": save_moirai,
     "lag-llama": save_lag_llama,
 }
-DRAWS = {"chronos-t5", "moirai", "lag-llama"}
+DRAWS = {"chronos-t5", "lag-llama"}
 """Families that forecast by drawing samples; the others have quantiles as their output."""
 
 

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
-from loracast.models.draws import streams
 from loracast.models.foreign import refuse_layers
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
 if TYPE_CHECKING:
-    import numpy as np
     from jaxtyping import Float, Int
     from torch import Tensor
 
@@ -38,8 +36,6 @@ SITES = Sites(
     bias=r"(in_proj|param_proj\.proj\..*)\.bias",
     head=r"param_proj\.proj\..*",
 )
-_MOST_DRAWS = 2**22
-"""Draws that are held at a time: 16 MB in each of a handful of tensors, and as many as torch.quantile takes."""
 
 
 class Moirai:
@@ -53,8 +49,6 @@ class Moirai:
     context + horizon past steps. A window here has context steps only: the sizes are scored on its last horizon steps
     (its last half, if that is less), forecast from those before.
     """
-
-    draws = True
 
     def __init__(self, card: ModelCard, net: MoiraiNet) -> None:
         self.card = card
@@ -101,27 +95,27 @@ class Moirai:
         seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """Quantiles of `samples` independent draws of every step; the whole horizon comes from one pass.
+        """Quantiles of the mixture of every step; the whole horizon comes from one pass.
 
-        Draws are made on the CPU, and only of the steps and of the components that are read.
+        Nothing is drawn, so that `samples` and `seed` change nothing: upstream's draws of a step are independent of
+        those of every other, and quantiles of them estimate just these.
         """
         import torch
 
+        from loracast.models.nets.mixture import Mixture
+        from loracast.models.nets.mixture_quantiles import quantiles
         from loracast.models.nets.packing import standardiser
 
         check_window(self.card, context.shape[1])
         series, index = self._arranged(context, context.new_zeros((len(context), horizon)), rows)
         with torch.no_grad():
             raw = self._raw(series, self._chosen(series))
+        families = self.net.settings.families
+        standard = quantiles(Mixture(families, raw[series.present].flatten(0, 1)), levels).unflatten(0, (-1, horizon))
         order = index[series.present].cpu()
-        own = streams(seed, len(context), context.shape[1], rows)
-        quantiles = torch.stack(
-            [self._quantiles(one, levels, samples, own[int(row)])
-             for one, row in zip(raw[series.present].cpu(), order, strict=True)]
-        )  # fmt: skip
         loc, scale = (x[series.present].cpu() for x in standardiser(series, scaling=self.net.settings.scaling))
-        out = torch.empty_like(quantiles)
-        out[order] = loc[:, None, None] + scale[:, None, None] * quantiles
+        out = torch.empty_like(standard)
+        out[order] = loc[:, None, None] + scale[:, None, None] * standard
         return out
 
     def _arranged(
@@ -192,20 +186,6 @@ class Moirai:
             found = numbers if found is None else torch.where(mine[:, None, None, None], numbers, found)
         assert found is not None, "there is a window at least"
         return found
-
-    def _quantiles(
-        self, raw: Float[Tensor, "horizon number"], levels: tuple[float, ...], samples: int, stream: np.random.Generator
-    ) -> Float[Tensor, "horizon level"]:
-        """Quantiles of standardised draws of one row, a bounded number of draws at a time."""
-        import torch
-
-        from loracast.models.nets.mixture import Mixture
-
-        wanted, parts = torch.tensor(levels), []
-        for some in raw.split(max(1, _MOST_DRAWS // samples)):  # type: ignore[no-untyped-call]
-            draws = Mixture(self.net.settings.families, some).sample(samples, stream)
-            parts.append(torch.quantile(draws, wanted, dim=1).T)
-        return torch.cat(parts)
 
 
 def _held_out(series: Series) -> int:

@@ -1,8 +1,8 @@
 """The predictive distribution of MOIRAI: a mixture of four families, per step (Woo et al., ICML 2024, section 3.2.3).
 
-A network gives raw numbers; a family maps them to its parameters, scores a value and draws one. All of that is in
-the standardised space of a series. The functions at the end say how well a mixture foretold what came, in the units of
-the series.
+A network gives raw numbers; a family maps them to its parameters, scores a value and says how much lies below one, all
+in the standardised space of a series. The functions at the end say how well a mixture foretold what came, in the units
+of the series.
 """
 
 import math
@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
+from scipy import special
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,10 +21,9 @@ from loracast.errors import BackboneError
 from loracast.models.nets.packing import Packed
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
-_MOST_EVENTS = 1e18
-"""Largest Poisson intensity that is drawn: beyond it the count no longer fits the integer that numpy draws."""
 
 Parameters = Mapping[str, Tensor]
+Numbers = Float[np.ndarray, "*point"]
 
 
 class Family(Protocol):
@@ -42,18 +42,18 @@ class Family(Protocol):
 
     def mean(self, p: Parameters) -> Tensor: ...
 
-    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
-        """One value for each entry; `normal` holds a standard normal draw for it, which only this family uses."""
+    @property
+    def counts(self) -> bool:
+        """Whether its values are whole numbers from 0 on."""
+        ...
+
+    def share_below(self, value: Numbers, p: Mapping[str, Numbers]) -> Numbers:
+        """The distribution function, in float64: the share of values at or below each of `value`."""
         ...
 
 
 def _positive(raw: Tensor) -> Tensor:
     return functional.softplus(raw).clamp_min(torch.finfo(raw.dtype).eps)
-
-
-def _gamma(shape: Tensor, stream: np.random.Generator) -> Tensor:
-    """A standard gamma number for each shape."""
-    return torch.from_numpy(stream.standard_gamma(shape.double().numpy())).to(shape.dtype)
 
 
 def _normal_log_density(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -65,6 +65,7 @@ class StudentT:
     """Location-scale Student-t with more than two degrees of freedom."""
 
     heads = ("df", "loc", "scale")
+    counts = False
 
     def parameters(self, raw: Parameters) -> dict[str, Tensor]:
         return {"df": 2 + functional.softplus(raw["df"]), "loc": raw["loc"], "scale": _positive(raw["scale"])}
@@ -84,10 +85,9 @@ class StudentT:
     def mean(self, p: Parameters) -> Tensor:
         return p["loc"]
 
-    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
-        half = 0.5 * p["df"]
-        # Chi-squared of df over df is gamma(df/2) over df/2.
-        return p["loc"] + p["scale"] * normal * torch.rsqrt(_gamma(half, stream) / half)
+    def share_below(self, value: Numbers, p: Mapping[str, Numbers]) -> Numbers:
+        share: Numbers = special.stdtr(p["df"], (value - p["loc"]) / p["scale"])
+        return share
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class FixedNormal:
 
     scale: float = 0.001
     heads = ("loc",)
+    counts = False
 
     def parameters(self, raw: Parameters) -> dict[str, Tensor]:
         return {"loc": raw["loc"], "scale": torch.full_like(raw["loc"], self.scale)}
@@ -106,8 +107,9 @@ class FixedNormal:
     def mean(self, p: Parameters) -> Tensor:
         return p["loc"]
 
-    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
-        return p["loc"] + p["scale"] * normal
+    def share_below(self, value: Numbers, p: Mapping[str, Numbers]) -> Numbers:
+        share: Numbers = special.ndtr((value - p["loc"]) / p["scale"])
+        return share
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class NegativeBinomial:
     """
 
     heads = ("total_count", "logits")
+    counts = True
 
     def parameters(self, raw: Parameters) -> dict[str, Tensor]:
         # A count of exactly 0 (raw below about -104) has no density at all; upstream stops there.
@@ -136,11 +139,12 @@ class NegativeBinomial:
     def mean(self, p: Parameters) -> Tensor:
         return p["total_count"] * p["logits"].exp()
 
-    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
-        rate = _gamma(p["total_count"], stream) * p["logits"].exp()
-        # Nothing times an infinite rate is nothing.
-        rate = rate.nan_to_num(nan=0.0, posinf=_MOST_EVENTS).clamp_max(_MOST_EVENTS)
-        return torch.from_numpy(stream.poisson(rate.double().numpy())).to(rate.dtype)
+    def share_below(self, value: Numbers, p: Mapping[str, Numbers]) -> Numbers:
+        inside = value >= 0
+        share = np.zeros(value.shape)
+        count, failure = p["total_count"][inside], special.expit(-p["logits"][inside])
+        share[inside] = special.betainc(count, np.floor(value[inside]) + 1, failure)
+        return share
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ class LogNormal:
     """Log-normal: the logarithm of a value has mean `loc` and standard deviation `scale`."""
 
     heads = ("loc", "scale")
+    counts = False
 
     def parameters(self, raw: Parameters) -> dict[str, Tensor]:
         return {"loc": raw["loc"], "scale": _positive(raw["scale"])}
@@ -160,8 +165,10 @@ class LogNormal:
     def mean(self, p: Parameters) -> Tensor:
         return (p["loc"] + 0.5 * p["scale"].square()).exp()
 
-    def draw(self, normal: Tensor, p: Parameters, stream: np.random.Generator) -> Tensor:
-        return (p["loc"] + p["scale"] * normal).exp()
+    def share_below(self, value: Numbers, p: Mapping[str, Numbers]) -> Numbers:
+        with np.errstate(divide="ignore"):  # nothing lies at or below 0
+            share: Numbers = special.ndtr((np.log(value.clip(0)) - p["loc"]) / p["scale"])
+        return share
 
 
 _MIXTURE = "uni2ts.distribution.mixture.MixtureOutput"
@@ -242,36 +249,6 @@ class Mixture:
         """Mean of every entry."""
         parts = [f.mean(p) for f, p in zip(self.families, self.components(), strict=True)]
         return (self.log_weights.exp() * torch.stack(parts, dim=-1)).sum(dim=-1)
-
-    def sample(self, samples: int, stream: np.random.Generator) -> Float[Tensor, "entry sample"]:
-        """Independent draws of flat entries, on the CPU.
-
-        The component is drawn first, and only from that one a value: what nobody reads is not drawn.
-        """
-        flat = Mixture(self.families, self.raw.detach().cpu())
-        entries = (flat.raw.shape[0], samples)
-        share = flat.log_weights.exp().cumsum(dim=-1)
-        toss = torch.from_numpy(stream.random(entries, np.float32))
-        chosen = torch.searchsorted(share[:, :-1].contiguous(), toss, right=True)
-        values = torch.from_numpy(stream.standard_normal(entries, np.float32))
-        for number, (family, p) in enumerate(zip(flat.families, flat.components(), strict=True)):
-            _replace(values, chosen == number, family, p, stream)
-        return values
-
-
-def _replace(
-    values: Float[Tensor, "entry sample"],
-    where: Bool[Tensor, "entry sample"],
-    family: Family,
-    p: Parameters,
-    stream: np.random.Generator,
-) -> None:
-    """Turn the normal draws that fell to `family` into draws of it, in place."""
-    entry: Int[Tensor, " draw"]
-    entry, sample = where.nonzero(as_tuple=True)
-    if len(entry):
-        theirs = {name: parameter[entry] for name, parameter in p.items()}
-        values[entry, sample] = family.draw(values[entry, sample], theirs, stream)
 
 
 def log_density(
