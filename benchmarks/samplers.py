@@ -1,10 +1,11 @@
-"""Time the samplers of MOIRAI and Lag-Llama at released shapes, with random weights: no download, the same arithmetic.
+"""Time the forecasts of MOIRAI and Lag-Llama at released shapes, with random weights: no download, the same arithmetic.
 
-    python benchmarks/samplers.py [--threads 2] [--exact] [--json]
+    python benchmarks/samplers.py [--threads 2] [--exact] [--processor-time] [--json]
 
-Lag-Llama draws 100 paths of 36 steps for one window after a full history (1,124 steps); with --exact also by upstream's
-procedure, which computes everything anew at each step of each path. MOIRAI small draws 100 samples of 36 steps for 32
-windows of 72, its patch size chosen by window. Medians over repeats.
+Lag-Llama draws 100 paths of 36 steps after a full history (1,124 steps), for 1 window and for 32; with --exact for one
+also by upstream's procedure, after a random walk and after one of whole numbers, as vital signs are. MOIRAI small
+forecasts 36 steps of 32 windows of 72, with patches of 16, of 32 and of the size chosen by window. Medians over
+repeats; with --processor-time, on a machine that others use too, of processor time.
 """
 
 import argparse
@@ -22,11 +23,20 @@ from loracast.training import cost as costs
 from loracast.types import LEVELS, Rows
 
 
-def seconds(backbone: Backbone, windows: int, context: int, repeats: int) -> float:
-    """Median wall time of one forecast: 36 steps, 100 samples."""
+def seconds(
+    backbone: Backbone, windows: int, context: int, arguments: argparse.Namespace, *, whole: bool = False
+) -> float:
+    """Median time of a forecast: 36 steps, 100 samples, as many windows at a time as the backbone asks for."""
     series = 80 + torch.randn(windows, context, generator=torch.Generator().manual_seed(0)).cumsum(dim=1)
-    rows = Rows(torch.zeros(windows, dtype=torch.long), 300)
-    return median_seconds(lambda: backbone.forecast(series, 36, levels=LEVELS, samples=100, seed=0, rows=rows), repeats)
+    series = series.round() if whole else series
+    together = backbone.windows_a_pass(100) if hasattr(backbone, "windows_a_pass") else windows
+
+    def forecast() -> None:
+        for some in series.split(together):
+            rows = Rows(torch.zeros(len(some), dtype=torch.long), 300)
+            backbone.forecast(some, 36, levels=LEVELS, samples=100, seed=0, rows=rows)
+
+    return median_seconds(forecast, arguments.repeats, processor=arguments.processor_time)
 
 
 def main() -> None:
@@ -35,6 +45,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--processor-time", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -45,13 +56,19 @@ def main() -> None:
     patches = skeleton("moirai-1.1-R-small")
     assert isinstance(patches, moirai.Moirai)
     patches.net = MoiraiNet(patches.net.settings).eval()
+    steps = paths.card.context
+    assert steps is not None
     found = {
-        "lag_llama_frozen_seconds": seconds(paths, 1, paths.card.context, arguments.repeats),
-        "moirai_small_auto_seconds": seconds(patches, 32, 72, arguments.repeats),
+        "lag_llama_frozen_1_window": seconds(paths, 1, steps, arguments),
+        "lag_llama_frozen_32_windows": seconds(paths, 32, steps, arguments),
     }
+    for patch in (16, 32, None):
+        patches.patch_size = patch
+        found[f"moirai_small_patch_{patch or 'auto'}"] = seconds(patches, 32, 72, arguments)
     if arguments.exact:
         paths.procedure = "exact"
-        found["lag_llama_exact_seconds"] = seconds(paths, 1, paths.card.context, 1)
+        found["lag_llama_exact"] = seconds(paths, 1, steps, arguments)
+        found["lag_llama_exact_whole_numbers"] = seconds(paths, 1, steps, arguments, whole=True)
     result = {"threads": arguments.threads, "hardware": costs.hardware(), **found}
     print(json.dumps(result) if arguments.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
 
