@@ -8,7 +8,8 @@ path so far. Where that changes them it changes the features of every token, and
 
 `frozen` keeps the level and spread of the history, as the training loss does. No token then changes once it is
 computed: the keys and values of the history are computed once per window and shared by all its paths, each drawn step
-adds one token (`lag_llama_columns`), and the result equals full recomputation with the same level and spread to rounding.
+adds one token (`lag_llama_columns`), and the result equals full recomputation with the same level and spread to
+rounding.
 
 The two are different estimators from the second step on. They differ as far as the drawn steps move level and spread,
 so little where the history is long against the horizon. Measured for 100 paths of 36 steps with the released shape and
