@@ -57,7 +57,7 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         "## What it is worth zero-shot",
         "",
         "MASE has the one-step naive error of the context as its scale. Measured on synthetic series by `loracast "
-        "pretrain` (medians of 20 draws), on real ones by `python benchmarks/zero_shot.py`.",
+        "pretrain` (medians, of 20 draws where it draws), on real ones by `python benchmarks/zero_shot.py`.",
         "",
         *_synthetic(measured["synthetic"]),
         *[line for name, table in measured.get("tables", {}).items() for line in _table(name, table)],
@@ -155,8 +155,8 @@ def _synthetic(scores: dict[str, Any]) -> list[str]:
 def _table(name: str, scores: dict[str, Any]) -> list[str]:
     lines = [
         "",
-        f"{name} ({scores['context']} → {scores['horizon']} steps of {scores['step_seconds'] // 60} min; medians of "
-        f"{scores['samples']} draws):",
+        f"{name} ({scores['context']} → {scores['horizon']} steps of {scores['step_seconds'] // 60} min; medians, of "
+        f"{scores['samples']} draws where it draws):",
         "",
     ]
     lines += [
