@@ -111,7 +111,8 @@ class Moirai:
         with torch.no_grad():
             raw = self._raw(series, self._chosen(series))
         families = self.net.settings.families
-        standard = quantiles(Mixture(families, raw[series.present].flatten(0, 1)), levels).unflatten(0, (-1, horizon))
+        standard = quantiles(Mixture(families, raw[series.present].flatten(0, 1)), levels)
+        standard = standard.reshape(-1, horizon, len(levels))
         order = index[series.present].cpu()
         loc, scale = (x[series.present].cpu() for x in standardiser(series, scaling=self.net.settings.scaling))
         out = torch.empty_like(standard)

@@ -117,7 +117,7 @@ class Walk:
         # Queries and keys by feature, then by head, so that a sum over features adds up whole planes.
         order = torch.arange(3 * width, device=net.param_proj.device).view(3, self._heads, self._width)
         rows = torch.cat([*(part.mT.flatten() for part in order[:2]), order[2].flatten()])
-        self._entrance = _Map(config.features, net.transformer["wte"])  # type: ignore[arg-type]
+        self._entrance = _Map(config.features, net.transformer["wte"])
         self._layers = [
             (
                 _Map(width, block.attn.q_proj, block.attn.kv_proj, norm=block.rms_1, rows=rows),
@@ -127,7 +127,7 @@ class Walk:
             )
             for block in net.blocks
         ]
-        self._exit = _Map(width, *net.param_proj.proj, norm=net.transformer["ln_f"])  # type: ignore[arg-type]
+        self._exit = _Map(width, *net.param_proj.proj, norm=net.transformer["ln_f"])
 
     def __call__(self, tokens: Columns, turn: Rotation) -> StudentT:
         """The predicted distribution of every path's next step, [column]; `turn` is that of the tokens' position."""
@@ -143,11 +143,11 @@ class Walk:
     def _attend(self, layer: int, asked: Columns, turn: tuple[Tensor, Tensor] | None) -> Columns:
         """Queries, keys and values of the tokens to what the tokens take in."""
         heads, width, count, columns = self._heads, self._width, self._count, asked.shape[1]
-        both, value = asked.split([2 * heads * width, heads * width])
+        both, value = asked[: 2 * heads * width], asked[2 * heads * width :]
         query, key = _rotated(both.view(2, width, heads, columns), turn)
         if len(self._own) == layer:
-            keys, values = (width, self._steps, heads, columns), (self._steps, heads, width, columns)
-            self._own.append((asked.new_empty(keys), asked.new_empty(values)))
+            of_keys, of_values = (width, self._steps, heads, columns), (self._steps, heads, width, columns)
+            self._own.append((asked.new_empty(of_keys), asked.new_empty(of_values)))
         keys, values = self._own[layer][0][:, :count], self._own[layer][1][:count]
         torch.mul(key, 1 / math.sqrt(width), out=keys[:, -1])
         values[-1] = value.view(heads, width, columns)
@@ -162,7 +162,8 @@ class Walk:
         history = (self._history.values[layer] @ shares).unflatten(0, (self._windows, heads))
         mine = to_own.transpose(1, 2).flatten(2)[:, :, None].to(value.dtype)
         taken = history.permute(1, 2, 0, 3).flatten(2) + (values * mine).sum(0)
-        return (taken / total.transpose(0, 1).flatten(1)[:, None].to(taken.dtype)).flatten(0, 1)
+        whole: Tensor = taken / total.transpose(0, 1).flatten(1)[:, None].to(taken.dtype)
+        return whole.flatten(0, 1)
 
 
 def _turning(by: Rotation, like: Tensor) -> tuple[Tensor, Tensor] | None:

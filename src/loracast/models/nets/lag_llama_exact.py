@@ -126,12 +126,14 @@ class _Grown:
                 attn_mask=seen[-query.shape[2] :],
             )
 
-        return self._net(features(read, pairs[:, :1], pairs[:, 1:], time), turn, attend=attend, only_last=True)
+        read = features(read, pairs[:, :1], pairs[:, 1:], time)
+        predicted: StudentT = self._net(read, turn, attend=attend, only_last=True)
+        return predicted
 
     def _blocks(self, rows: Int[Tensor, " row"], tokens: int) -> list[Int[Tensor, " row"]]:
         """The rows, so many at a time as go through the network together where each has so many tokens."""
-        together = len(rows) if rows.is_cuda else _TOKENS_AT_ONCE // tokens
-        return [some for some in rows.split(max(1, together)) if len(some)]
+        together = max(1, len(rows) if rows.is_cuda else _TOKENS_AT_ONCE // tokens)
+        return [rows[start : start + together] for start in range(0, len(rows), together)]
 
 
 def _empty(net: LagLlama, shape: tuple[int, ...]) -> _Kept:

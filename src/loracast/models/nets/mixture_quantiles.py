@@ -58,14 +58,15 @@ class _Shares:
 
     def below(self, value: Numbers, entry: Entries, *, counts: bool) -> Numbers:
         """The share of entries `entry` at or below `value` that components which count add, or those which do not."""
-        share = np.zeros(value.shape)
+        share: Numbers = np.zeros(value.shape)
         for family, weight, p in zip(self.families, self.weights, self.parameters, strict=True):
             if family.counts == counts:
                 share += weight[entry] * family.share_below(value, {name: part[entry] for name, part in p.items()})
         return share
 
     def whole(self, value: Numbers, entry: Entries) -> Numbers:
-        return self.below(value, entry, counts=False) + self.below(value, entry, counts=True)
+        share: Numbers = self.below(value, entry, counts=False) + self.below(value, entry, counts=True)
+        return share
 
 
 def _solved(mixture: Mixture, levels: tuple[float, ...]) -> Float[np.ndarray, "entry level"]:
@@ -90,12 +91,8 @@ def _of_entries(shares: _Shares, entry: Entries, level: Numbers) -> Numbers:
     _widen(shares, entry, level, high, 1, place == len(_NODES))
     # Between two nodes up to 8 no component counts on: what it adds is what it adds at the lower one.
     steady = high <= _WHOLE
-    jumps = steady & (smooth[entry, place.clip(max=len(_NODES) - 1)] + before < level)
-    values, open_ = high.copy(), ~jumps
-    sought, tail = np.where(steady, level - before, level), np.minimum(level, 1 - level)
-    ends = low[open_], high[open_]
-    values[open_] = _roots(shares, entry[open_], (sought[open_], tail[open_]), ends, ~steady[open_])
-    return values
+    sought = np.where(steady, level - before, level), np.minimum(level, 1 - level)
+    return _roots(shares, entry, sought, (low, high), ~steady)
 
 
 def _widen(
@@ -132,9 +129,11 @@ def _roots(
         return (share - level) / tail
 
     found = elementwise.find_root(short, ends, args=(entry, level, tail, counts), tolerances=_CLOSE)
-    # No change of sign: rounding hides it, and the level is reached at the upper end.
-    values = np.where(np.isfinite(found.x), found.x, ends[1])
+    # No change of sign: the level is reached at the upper end alone, where a jump steps over it.
+    reached = np.where(np.isfinite(found.x), found.x, ends[1])
     # Both sides of a jump: it is at the whole number between them.
     low, high = np.sort(found.bracket, axis=0)
     whole = np.floor(high)
-    return np.where(counts & (whole > low) & (high - low <= 4 * (_NEAR + _NEAR * high)), whole, values)
+    at_jump = counts & (whole > low) & (high - low <= 4 * (_NEAR + _NEAR * high))
+    values: Numbers = np.where(at_jump, whole, reached)
+    return values
