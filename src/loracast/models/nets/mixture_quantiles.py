@@ -126,7 +126,8 @@ def _roots(
         share = shares.below(value, entry, counts=False)
         if counts.any():
             share[counts] += shares.below(value[counts], entry[counts], counts=True)
-        return (share - level) / tail
+        gap: Numbers = (share - level) / tail
+        return gap
 
     found = elementwise.find_root(short, ends, args=(entry, level, tail, counts), tolerances=_CLOSE)
     # No change of sign: the level is reached at the upper end alone, where a jump steps over it.
