@@ -175,12 +175,28 @@ class PeftMethod(Method):
         """Put PEFT's tuner on the network."""
         from peft import get_peft_model
 
+        from loracast.tuning.products import merge_products
+
         pattern = self.pattern(model)
         modules = modules_at(model, pattern)
         self.check(model, modules)
         with_own_weights(model, modules)
         with quiet_peft():
-            return get_peft_model(model.net, self.config(model, pattern))
+            wrapper = get_peft_model(model.net, self.config(model, pattern))
+        merge_products(model.net)
+        return wrapper
+
+
+def added_modules(net: nn.Module) -> Iterator[nn.Module]:
+    """The modules that a tuner of PEFT has put into a network, without those of the base that they wrap."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in net.modules():
+        if isinstance(module, BaseTunerLayer):
+            yield cast("nn.Module", module)
+            for name, part in cast("nn.Module", module).named_children():
+                if name != "base_layer":
+                    yield from part.modules()
 
 
 def sides_of(modules: Mapping[str, Any]) -> list[tuple[int, int]]:
