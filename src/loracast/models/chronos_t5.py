@@ -105,7 +105,9 @@ class ChronosT5:
         if config.use_eos_token and future.shape[1] == config.prediction_length:
             labels = torch.cat([labels, torch.full((len(labels), 1), config.eos_token_id)], dim=1)
         device = self.net.device
-        out = self.net(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device))
+        sent = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        # Nothing is decoded step by step here, so that keys and values need not be kept.
+        out = self.net(**{name: values.to(device) for name, values in sent.items()}, use_cache=False)
         loss: Tensor = out.loss
         return loss
 
