@@ -139,6 +139,9 @@ class TrainSpec(Asked):
     """Most steps over which a training loss is averaged before it is noted."""
     validation_windows: int = Field(default=1024, ge=1)
     """Most windows that a validation score reads (a seeded choice where there are more)."""
+    base_dropout: bool = False
+    """Whether the dropout of the pretrained network's own config (0.1 in Chronos, 0 in MOIRAI and Lag-Llama) acts in
+    training, for every method alike; that of a method's own settings always does."""
 
 
 class ForecastSpec(Asked):

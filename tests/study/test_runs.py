@@ -1,11 +1,13 @@
 """What an experiment's runs are, and what is told of them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from loracast.files import write_json
-from loracast.study.runs import FAILED, Place, runs_of
+from loracast.spec import TrainSpec
+from loracast.study.runs import FAILED, Place, _decisive, runs_of
 from tests.conftest import spec_of
 
 
@@ -40,3 +42,13 @@ def test_baselines_stand_before_the_arms_and_networks_run_with_every_seed(vitals
     names = [(run.name, run.seed) for run in runs]
     assert names[3:6] == [("ets", 0), ("nhits", 0), ("nhits", 1)]
     assert names[6][0] == "tiny-t5 zero-shot"
+
+
+def test_a_run_is_named_by_its_dropout_only_where_that_is_off(vitals, tiny):
+    """With it every training was made before anybody could ask: such a result is still that of the same run."""
+    windows = SimpleNamespace(meta=dict.fromkeys(("table_fingerprint", "split_fingerprint", "context", "horizon"), "x"))
+    spec = spec_of(vitals.path, tiny)
+    on, off = (spec.model_copy(update={"training": TrainSpec(base_dropout=acts)}) for acts in (True, False))
+    lora = runs_of(spec, Path("out"))[-1]
+    assert lora.run_id(on, windows) != lora.run_id(off, windows)
+    assert set(_decisive(off.training)) - set(_decisive(on.training)) == {"base_dropout"}

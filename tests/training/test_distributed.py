@@ -17,7 +17,7 @@ from loracast.spec import TrainSpec
 from loracast.training import distributed
 from tests.models.tiny_ports import save_moirai
 from tests.training.test_fit import attached, train
-from tests.training.test_memory import cut, without_dropout
+from tests.training.test_memory import cut
 
 ROOT = Path(__file__).parents[2]
 LOOP = TrainSpec(batch_size=32, learning_rate=1e-3)
@@ -28,12 +28,6 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     asked = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(asked, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def certain(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Chronos-T5 without dropout, whose masks no two processes would share."""
-    return without_dropout(tiny, tmp_path_factory.mktemp("certain") / "tiny-t5")
 
 
 SCRIPT = f"""
@@ -58,12 +52,12 @@ class Asked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def two(certain: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
+def two(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
     """A training with gaps and one in groups, both done by two processes, which start but once."""
     gaps, groups = (tmp_path_factory.mktemp(name) for name in ("gaps", "groups"))
     asked = {
         # Over one and a half epochs, so that a batch that is not full is shared too.
-        "gaps": Asked(cut(gaps, gaps=0.15), certain, 12, gaps),
+        "gaps": Asked(cut(gaps, gaps=0.15), tiny, 12, gaps),
         "groups": Asked(cut(groups, gaps=0, joint=True), save_moirai(groups / "moirai"), 6, groups),
     }
     (gaps / "adapted.py").write_text(SCRIPT)

@@ -27,8 +27,9 @@ from loracast.tuning.methods import method_named
 from loracast.types import Rows
 from tests.processes import child
 
-# One and a half epochs of eight batches, so that neither a checkpoint nor the end falls on the end of an epoch.
-LOOP = TrainSpec(steps=12, batch_size=40, evaluate_every=3, patience=10, learning_rate=3e-3)
+# One and a half epochs of eight batches, so that neither a checkpoint nor the end falls on the end of an epoch; with
+# dropout, so that a resume has a random state to put back.
+LOOP = TrainSpec(steps=12, batch_size=40, evaluate_every=3, patience=10, learning_rate=3e-3, base_dropout=True)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_the_best_step_is_kept_and_the_network_is_left_ready_to_forecast(tiny, w
 def test_step_0_wins_where_training_only_does_harm(tiny, windows, tmp_path, method):
     arm = attached(tiny, method)
     before, whole = weights(arm), arm.model.loss
-    arm.model.loss = lambda *batch: whole(*batch) * (-1 if arm.model.net.training else 1)
+    arm.model.loss = lambda *batch: whole(*batch) * (-1 if torch.is_grad_enabled() else 1)
     curve = train(arm, windows, tmp_path, rate=0.1)
     assert curve.best_step == 0
     assert same(weights(arm), before)
@@ -332,3 +333,31 @@ def test_a_run_is_not_continued_by_another_number_of_processes(tiny, windows, tm
     marker.write_text(json.dumps({**json.loads(marker.read_text()), "processes": 2}))
     with pytest.raises(TrainingError, match=r"begun with 2 process\(es\) and would go on with 1"):
         train(attached(tiny, "lora"), windows, tmp_path, resume=True)
+
+
+def dropping(arm: Attached, windows: Windows, folder: Path, *, base_dropout: bool) -> list[bool]:
+    """Whether each training pass of the network drew of chance: none does once its dropout is off."""
+    whole, found = arm.model.loss, []
+
+    def loss(*batch: Any) -> torch.Tensor:
+        before = torch.get_rng_state()
+        value = whole(*batch)
+        if torch.is_grad_enabled():
+            found.append(not torch.equal(before, torch.get_rng_state()))
+        return value
+
+    arm.model.loss = loss
+    train(arm, windows, folder, LOOP.model_copy(update={"steps": 3, "base_dropout": base_dropout}))
+    return found
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_dropout_of_the_base_acts_only_where_it_is_asked_for(tiny, windows, tmp_path, method):
+    assert TrainSpec().base_dropout is False
+    assert dropping(attached(tiny, method), windows, tmp_path / "off", base_dropout=False) == [False] * 3
+    assert dropping(attached(tiny, method), windows, tmp_path / "on", base_dropout=True) == [True] * 3
+
+
+def test_the_dropout_of_an_adapter_acts_without_that_of_the_base(tiny, windows, tmp_path):
+    arm = attach(load_backbone(str(tiny)), method_named("peft:loha")(r=2, alpha=2, module_dropout=0.5))
+    assert dropping(arm, windows, tmp_path, base_dropout=False) == [True] * 3

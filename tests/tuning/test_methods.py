@@ -334,6 +334,17 @@ def test_a_method_of_another_package_is_listed_attached_trained_saved_and_loaded
     assert torch.equal(window_losses(loaded), window_losses(found.network))
 
 
+@pytest.mark.parametrize(("sites", "kept"), [("attention", True), (r"decoder\..*SelfAttention\.[qv]", False)])
+def test_nothing_is_differentiated_below_the_first_trained_weight(tiny, sites, kept):
+    """Where the decoder alone is tuned, the encoder leaves no graph, and so none of its passes stays in memory."""
+    found, seen = attach(load_backbone(str(tiny)), LoRA(sites=sites)), []
+    net = found.network.net
+    net.encoder.register_forward_hook(lambda _, __, out: seen.append(out[0].requires_grad))
+    net.encoder.block[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].requires_grad))
+    window_losses(found.network, grad=True)
+    assert seen == [False, kept] * 3
+
+
 @pytest.mark.parametrize(
     ("brought", "says"),
     [

@@ -110,6 +110,13 @@ def test_a_stays_signals_together_are_told(tmp_path):
     assert ", the signals of a stay jointly" in written(tmp_path, joint).text
 
 
+@pytest.mark.parametrize(
+    ("acted", "told"), [(False, "off"), (True, "as its config has it"), (None, "as its config has")]
+)
+def test_whether_the_dropout_of_the_base_acted_is_told(tmp_path, acted, told):
+    assert f"the dropout of the base {told}" in written(tmp_path, trained_card(base_dropout=acted)).text
+
+
 def test_names_of_a_caller_are_no_markup_and_break_no_line(tmp_path):
     strange = 'x"\n---\nlicense: mit\n# [y](z) <b>'
     card = written(tmp_path, trained_card(signals={strange: "1"}, data=WHOLE["data"] | {"source": strange}))

@@ -172,7 +172,7 @@ def _train(job: _Job, conduct: Conduct) -> _Trained:
         )
     write_json(folder / LEARNING, curve.as_json(), overwrite=True)
     on = validated_on(validation, plan, curve)
-    facts = training_facts(windows, train, curve, job.seed, job.spec.split, on)
+    facts = training_facts(windows, train, curve, job.seed, job.spec.split, on, base_dropout=plan.base_dropout)
     saved = folder / (NETWORK if job.base is None else ADAPTER)
     if job.base is None:
         with written(saved, overwrite=True) as temporary:
@@ -191,7 +191,14 @@ def validated_on(validation: WindowSet, plan: TrainSpec, curve: Curve) -> Valida
 
 
 def training_facts(
-    windows: Windows, train: WindowSet, curve: Curve, seed: int, split: SplitSpec, validated: Validated
+    windows: Windows,
+    train: WindowSet,
+    curve: Curve,
+    seed: int,
+    split: SplitSpec,
+    validated: Validated,
+    *,
+    base_dropout: bool,
 ) -> Training:
     """What an adapter's card says of the data and the training behind it.
 
@@ -212,6 +219,7 @@ def training_facts(
         validation_loss=min(e["loss"] for e in curve.validation),
         validation_loss_at_start=curve.validation[0]["loss"],
         validated=validated,
+        base_dropout=base_dropout,
         losses=Losses(train=curve.train, validation=curve.validation),
         versions=cost.versions(),
     )

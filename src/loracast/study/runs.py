@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from loracast.errors import ConfigError
 from loracast.files import digest
+from loracast.spec import TrainSpec
 from loracast.study.experiment import ExperimentSpec
 from loracast.study.summary import EXPERIMENT, FAILED, RESULT, Claim, Failure, PlannedRun, RunResult, read_facts
 from loracast.tuning.arm import ArmSpec
@@ -57,7 +58,7 @@ class Run(Place):
                 "arm": self.arm.as_json(),
                 "seed": self.seed,
                 "windows": cut | spec.windows.model_dump(mode="json"),
-                "training": self.arm.method.training(spec.training).model_dump(mode="json"),
+                "training": _decisive(self.arm.method.training(spec.training)),
                 "forecast": spec.forecast.model_dump(mode="json"),
                 "validation_scores": spec.validation_scores,
             }
@@ -82,6 +83,14 @@ class Run(Place):
 
         run_id = self.run_id(spec, windows)
         run_arm(self.arm, windows, spec, self.folder, run_id, conduct=conduct, seed=self.seed)
+
+
+def _decisive(training: TrainSpec) -> dict[str, Any]:
+    """What of a training decides the numbers. With the dropout of the base it is every training of before 0.5."""
+    content = training.model_dump(mode="json")
+    if content["base_dropout"]:
+        del content["base_dropout"]
+    return content
 
 
 def runs_of(spec: ExperimentSpec, out: Path) -> list[Run]:

@@ -102,6 +102,7 @@ def fit(
             task.rate or _decay(spec),
             facts.get("micro_batch", micro_batch),
             say,
+            base_dropout=spec.base_dropout,
             args=_arguments(task, spec, folder, seed=seed, begin=checkpoint is None, track=track, name=name),
         )
         clock = _watch(trainer, spec, folder, facts, progress=progress, after_checkpoint=after_checkpoint)

@@ -15,7 +15,7 @@ memory would leave the others waiting for it.
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,29 @@ from loracast.errors import TrainingError
 from loracast.training import distributed
 from loracast.training.checkpoint import TRAINED, load, save
 from loracast.training.task import Batch, Task, examples_in, part_of, rows_in
+from loracast.tuning.method import added_modules
 from loracast.types import Say
 
 
 class Loss(nn.Module):
-    """The loss of a task as a module, which is what the Trainer optimizes; with the schedule's penalty in training."""
+    """The loss of a task as a module, which is what the Trainer optimizes; with the schedule's penalty in training.
 
-    def __init__(self, task: Task) -> None:
+    Without `base_dropout` the network stays in evaluation mode in training, all but what a tuner of PEFT has added.
+    """
+
+    def __init__(self, task: Task, *, base_dropout: bool) -> None:
         super().__init__()
         self.net = task.net
         self._task = task
+        self._base_dropout = base_dropout
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if mode and not self._base_dropout:
+            self.net.eval()
+            for module in added_modules(self.net):
+                module.training = True
+        return self
 
     def forward(self, batch: Batch) -> Tensor:
         loss = self._task.loss(batch)
@@ -56,12 +69,21 @@ class MicroTrainer(Trainer):
     """A Trainer that adapts its micro-batch to the memory, and whose checkpoints hold the trained numbers only.
 
     `rate` is the learning rate of a step (from 0) as a share of the one asked for, `micro_batch` how many examples one
-    process sends through the network at once.
+    process sends through the network at once, `base_dropout` whether the dropout of the network's own config acts.
     """
 
-    def __init__(self, task: Task, rate: Callable[[int], float], micro_batch: int, say: Say, **settings: Any) -> None:
+    def __init__(
+        self,
+        task: Task,
+        rate: Callable[[int], float],
+        micro_batch: int,
+        say: Say,
+        *,
+        base_dropout: bool,
+        **settings: Any,
+    ) -> None:
         super().__init__(
-            model=Loss(task),
+            model=Loss(task, base_dropout=base_dropout),
             train_dataset=task.train,
             eval_dataset=task.validation,
             data_collator=task.collate,

@@ -70,6 +70,8 @@ class Training(Frozen):
     """None in cards that were written before they were kept."""
     reading: dict[str, Any] | None = None
     """How the frame of the training was read (names of its columns, unit, zone …); None where it was no frame."""
+    base_dropout: bool | None = None
+    """Whether the dropout of the base's own config acted in training; None in cards that do not say (it did)."""
     versions: dict[str, str]
 
 

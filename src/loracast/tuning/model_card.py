@@ -129,8 +129,12 @@ def _training(training: Training) -> str:
         f"- Kept step {training.best_step}, the one of the lowest validation loss{seen}: "
         f"{training.validation_loss_at_start:.4g} before the first step, {training.validation_loss:.4g} then; without "
         "an interval, and no test score: `loracast evaluate` gives one\n"
-        f"- Seed {training.seed}; {versions}\n"
+        f"- Seed {training.seed}; the dropout of the base {_dropout(training)}; {versions}\n"
     )
+
+
+def _dropout(training: Training) -> str:
+    return "off" if training.base_dropout is False else "as its config has it"
 
 
 def _use(model: str, form: Form) -> str:

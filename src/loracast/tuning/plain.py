@@ -52,7 +52,7 @@ class Scratch(Method):
 
     OWN: ClassVar[dict[str, Any]] = {
         "steps": 1000, "batch_size": 128, "evaluate_every": 50, "patience": 5, "learning_rate": None,
-        "warmup_share": 0.0, "weight_decay": 0.0, "decay": "halving",
+        "warmup_share": 0.0, "weight_decay": 0.0, "decay": "halving", "base_dropout": True,
     }  # fmt: skip
 
     def training(self, spec: TrainSpec) -> TrainSpec:

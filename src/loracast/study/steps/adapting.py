@@ -140,7 +140,8 @@ def _train(job: _Job, windows: "Windows", *, resume: bool, progress: bool, say: 
         run_name=f"{job.out.name}: {spec.name}, seed {seed}",
         results=job.out.absolute().parent,
     )
-    return training_facts(windows, train, curve, seed, job.split, validated_on(seen, plan, curve))
+    on = validated_on(seen, plan, curve)
+    return training_facts(windows, train, curve, seed, job.split, on, base_dropout=plan.base_dropout)
 
 
 def _is_saved(out: Path, spec: ArmSpec, seed: int, table: Table) -> bool:

@@ -90,6 +90,7 @@ def train_by(
         gradient_clip=plan.gradient_clip,
         evaluate_every=plan.checkpoint_every,
         log_every=LOG_EVERY,
+        base_dropout=True,
     )
     curve = fit(task, spec, out / "checkpoints", seed=recipe.seed, resume=resume)
     write_json(out / "loss.json", {"train": curve.train, "seconds": curve.seconds}, overwrite=True)
