@@ -85,8 +85,7 @@ def fit(
     micro_batch = distributed.share_of(spec.batch_size)
     checkpoint = last_checkpoint(folder) if resume else None
     facts = facts_of(checkpoint)
-    history: list[dict[str, Any]] = history_of(checkpoint) if checkpoint else []
-    steps = step_of(checkpoint) if checkpoint else 0
+    history, steps = (history_of(checkpoint), step_of(checkpoint)) if checkpoint else ([], 0)
     over = steps >= spec.steps or (checkpoint is not None and is_over(validation_curve(history), spec.patience))
     distributed.barrier()  # nobody writes a checkpoint before all have looked for the last
     frozen = {name: p for name, p in task.net.named_parameters() if not p.requires_grad}

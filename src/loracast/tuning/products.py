@@ -29,13 +29,13 @@ class LowRank(torch.autograd.Function):
     """x (W + s B A)ᵀ + bias, with gradients of A, B and x alone; keeps nothing for them but x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(x, weight, a, b)
+    def forward(ctx: Any, x: Tensor, base: nn.Linear, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(x, base.weight, a, b)
         ctx.scale = scale
-        return functional.linear(x, torch.addmm(weight, b, a, alpha=scale), bias)
+        return functional.linear(x, torch.addmm(base.weight, b, a, alpha=scale), base.bias)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b = ctx.saved_tensors
         rows, seen = gradient.reshape(-1, len(b)), x.reshape(-1, a.shape[1])
@@ -45,7 +45,7 @@ class LowRank(torch.autograd.Function):
         # Few columns: in this order of factors the library's product is up to nine times as fast.
         of_a = ctx.scale * (rows @ b.T.contiguous().T).T @ seen
         of_b = ctx.scale * ((seen @ a.T).T @ rows).T
-        return of_x, None, None, of_a, of_b, None
+        return of_x, None, of_a, of_b, None
 
 
 class MergedLora(LoraLinear):
@@ -54,8 +54,9 @@ class MergedLora(LoraLinear):
     def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:
         if arguments or named or not _is_plain(self, x):
             return cast("Tensor", super().forward(x, *arguments, **named))
-        base, a, b = self.base_layer, self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
-        return cast("Tensor", LowRank.apply(x, base.weight, base.bias, a, b, self.scaling[ADAPTER]))
+        a, b = self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
+        found: Tensor = LowRank.apply(x, self.base_layer, a, b, self.scaling[ADAPTER])  # type: ignore[no-untyped-call]
+        return found
 
 
 class MergedVera(VeraLinear):
@@ -78,7 +79,8 @@ class MergedFourier(FourierFTLinear):
         waves = (self.fourierft_n_frequency[adapter], self.fourierft_random_loc_seed[adapter])
         left, right = _waves(*waves, self.out_features, self.in_features, spectrum.device)
         with torch.autocast(spectrum.device.type, enabled=False):
-            return (left * (self.fourierft_scaling[adapter] * spectrum).repeat(2)) @ right
+            found: Tensor = (left * (self.fourierft_scaling[adapter] * spectrum).repeat(2)) @ right
+        return found
 
     def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:
         if arguments or named or not _is_plain(self, x):
@@ -138,11 +140,11 @@ def merge_products(net: nn.Module) -> None:
 
 
 def _fits(layer: Any) -> bool:
-    dropout = next((getattr(layer, name) for name in ("lora_dropout", "vera_dropout") if hasattr(layer, name)), {})
+    dropouts = [getattr(layer, name) for name in ("lora_dropout", "vera_dropout") if hasattr(layer, name)]
     return (
         type(layer.base_layer) is nn.Linear
         and not layer.base_layer.weight.requires_grad
         and not getattr(layer, "lora_variant", None)
         and not any(getattr(layer, "lora_bias", {}).values())
-        and all(isinstance(part, nn.Identity) for part in dropout.values())
+        and all(isinstance(part, nn.Identity) for parts in dropouts for part in parts.values())
     )
