@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check docs fuzz mutation format bench study clean
+.PHONY: demo test check docs fuzz mutation format bench bench-peers bench-check study clean
 
 demo: $(READY)  ## the whole path on simulated patients, in about four minutes
 	$(BIN)/loracast demo --out demo
@@ -32,6 +32,12 @@ format: $(READY)
 bench: $(READY)  ## what zero-shot, full fine-tuning and LoRA cost on this machine
 	$(BIN)/loracast bench --backbones chronos-t5-nano --methods zero-shot,full,lora --out bench.json --resume
 
+bench-peers: $(READY)  ## forecasts against the models' own libraries, which are installed into .peers/: some 20 minutes
+	$(BIN)/python benchmarks/peers/run.py --json benchmarks/peers.json
+
+bench-check: $(READY)  ## the same again; fails where loracast has become a quarter slower against one of them
+	$(BIN)/python benchmarks/peers/run.py --check benchmarks/peers.json
+
 study: $(READY)  ## the three first experiments; CINC2019=folder or archive, CGM=cgm_long.csv.gz
 	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/first_three.sh "$(CINC2019)" "$(CGM)" --jobs 2
 
@@ -42,4 +48,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build demo site bench.json mutants .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .peers build demo site bench.json mutants .mypy_cache .pytest_cache .ruff_cache

@@ -23,7 +23,8 @@ from loracast.study.summary import read_facts
 
 ROOT = Path(__file__).parents[1]
 PAGES = tuple(
-    ROOT / page for page in ("README.md", "docs/index.md", "docs/results.md", "docs/study.md", "docs/growth.md")
+    ROOT / page
+    for page in ("README.md", "docs/index.md", "docs/results.md", "docs/study.md", "docs/growth.md", "docs/models.md")
 )
 BLOCK = re.compile(r"<!-- (\w+): (\S+)((?: \S+)*) -->\n.*?<!-- end -->", re.DOTALL)
 
@@ -89,6 +90,28 @@ def growth_markdown(folder: Path) -> str:
     return "\n".join(rows) + f"\n\n`{found['command']}`; {machine}."
 
 
+def peers_markdown(folder: Path) -> str:
+    """What `benchmarks/peers/run.py` measured: a row a case, ours beside theirs."""
+    found = read_json(folder / "peers.json")
+    head = "| work | against | ours, s | theirs, s | ratio | of processor time | ours over the floor | memory, MB |"
+    rows = [head, "|---|---|--:|--:|--:|--:|--:|--:|"]
+    for row in found["rows"]:
+        own, other = row["ours"], row["theirs"]
+        cells = (
+            row["case"],
+            row["peer"].replace("_", "-"),
+            *(f"{one['wall']:.2f} [{one['wall_range'][0]:.2f}, {one['wall_range'][1]:.2f}]" for one in (own, other)),
+            f"{row['ratio']:.2f}",
+            f"{row['ratio_cpu']:.2f}",
+            f"{row['ours_over_floor']:.1f}",
+            " · ".join(f"{one['peak_above_start_bytes'] / 1e6:.0f}" for one in (own, other)),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    machine = f"{found['hardware']['processor']}, threads: {found['threads']}"
+    rate = f"{found['operations_per_second'] / 1e9:.0f} GFLOP/s in a plain product of float32 matrices"
+    return "\n".join(rows) + f"\n\n{machine}; {rate}; medians of {found['repeats']} in turns, with their range."
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "table": lambda folder: markdown(plain_table(summary_in(folder))),
     "compact": lambda folder, *arms: markdown(compact_table(summary_in(folder), arms or None)),
@@ -100,6 +123,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "bench": lambda folder: markdown(bench_table(read_bench(folder / "bench.json"))),
     "sharing": sharing_markdown,
     "growth": growth_markdown,
+    "peers": peers_markdown,
 }
 """Each kind of block with what makes it of a folder; words behind the folder choose arms by name, method or kind."""
 

@@ -26,12 +26,12 @@ def peak() -> int:
 def main() -> None:
     """Answer until stdin ends."""
     side, case, folder, context, threads = sys.argv[1:]
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(threads))
     given = np.load(context)
     work = importlib.import_module(f"sides.{side}").prepare(json.loads(Path(case).read_text()), folder)
-    before, answers = peak(), sys.stdout
-    sys.stdout = sys.stderr  # what a library prints is no answer
+    before = peak()
     for line in sys.stdin:
         order, *rest = line.split()
         if order == "samples":

@@ -21,8 +21,7 @@ def make(case: dict[str, Any], folder: str) -> None:
     if case["family"] == "moirai":
         model.net = type(model.net)(model.net.settings).eval()
     else:
-        if case["family"] == "chronos-t5":
-            model.net.config.decoder_start_token_id = 0  # as the published config has it
+        model.net.config.decoder_start_token_id = 0  # as the published config has it; Chronos-2 has no use for it
         net = type(model.net)(model.net.config).eval()
         if case["family"] == "chronos-t5":
             model._pipeline.model.model = net

@@ -64,7 +64,7 @@ class Model(Protocol):
     """All that forecasts. NaN means "not observed" in a context, and reaches neither the forecast nor its scale.
 
     A model that draws sample paths also has `draws`, True. One has `windows_a_pass(samples)` where another number of
-    windows should be forecast at a time than `models.forecast.WINDOWS_A_PASS`: None for all, if no window meets
+    windows should be forecast at a time than `models.forecast` takes: None for all, if no window meets
     another in a product of matrices. A model whose values are tokens has `token_width(context)`, that of one a window.
     """
 

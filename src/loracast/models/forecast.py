@@ -26,8 +26,10 @@ from loracast.types import LEVELS, Forecast, Rows
 
 SCORED_TOGETHER = 512
 """How many windows are scored at a time: each call of NumPy costs as much as some hundred numbers."""
-WINDOWS_A_PASS = 16
-"""How many windows a network forecasts at a time, unless it says otherwise: few, because a pass is always full."""
+FEWEST_A_PASS, MOST_A_PASS = 16, 64
+"""Windows that a network forecasts at a time, unless it says otherwise: a pass is always full, and a batch has 64."""
+PARAMETERS_A_PASS = 1.2e9
+"""Windows times parameters of a pass, about: of small networks a pass of few windows is mostly its overhead."""
 
 Forecaster = Callable[[Float[np.ndarray, "window context"], WindowSet, slice], Forecast]
 """Contexts, the set that they are of, and which rows of it they are."""
@@ -79,7 +81,7 @@ def predict(
     factor = factor_of(given)
     given = sized(given, factor)
     found = torch.empty(len(given), horizon, len(levels))
-    size = model.windows_a_pass(spec.samples) if hasattr(model, "windows_a_pass") else WINDOWS_A_PASS
+    size = model.windows_a_pass(spec.samples) if hasattr(model, "windows_a_pass") else _windows_a_pass(model)
     for chosen, count, group in _passes(len(given), rows.group, rows.series, size):
         asked = replace(
             rows,
@@ -92,6 +94,12 @@ def predict(
         )
         found[chosen[:count]] = quantiles[:count]
     return np.asarray((found.double() / factor[:, :, None]).float().numpy())
+
+
+def _windows_a_pass(model: Model) -> int:
+    """By the size of the network alone, a power of two, as batches mostly are."""
+    fitting = int(PARAMETERS_A_PASS / max(1, model.card.parameters))
+    return min(MOST_A_PASS, max(FEWEST_A_PASS, 1 << max(0, fitting.bit_length() - 1)))
 
 
 def _passes(
