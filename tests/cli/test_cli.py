@@ -18,6 +18,7 @@ from huggingface_hub import constants
 import loracast
 from loracast.cli import main
 from loracast.data.simulator import simulate
+from loracast.files import sweep
 from tests.conftest import cohort, save_backbone, write_long
 
 ROOT = Path(__file__).parents[2]
@@ -400,6 +401,7 @@ def test_ctrl_c_ends_in_one_line_with_130_and_resume_continues(bench, tmp_path):
     assert err.splitlines()[-1].startswith("Interrupted.")
     assert "--resume" in err.splitlines()[-1]
     assert not [word for word in ("Traceback", "Warning", "Loading weights") if word in err]
+    sweep(tmp_path / "r", deep=True)  # as the next start does, where the key was struck within a removal
     assert not list(tmp_path.rglob("*.partial"))
     assert list(tmp_path.glob("r/runs/*/checkpoints/*/complete.json"))
     assert not list(tmp_path.glob("r/runs/*lora*/result.json"))

@@ -99,6 +99,7 @@ KILLED = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
+import torch
 from loracast.study import run as runs
 from tests.conftest import spec_of
 from tests.study.test_study import run
@@ -109,7 +110,7 @@ whole, calls = runs.fit, 0
 def fit(task, *arguments, **settings):
     def counted(batch):
         global calls
-        calls += task.net.training
+        calls += torch.is_grad_enabled()
         if calls == 8:  # the fourth step of the second seed
             os.kill(os.getpid(), signal.SIGKILL)
         return task.loss(batch)
