@@ -104,6 +104,43 @@ def test_numbers_are_those_of_the_card(tmp_path):
     assert "no test score" in text
 
 
+USE = """## Use
+
+```python
+import loracast
+
+model = loracast.load(FOLDER)
+```
+"""
+WITH_PEFT = """
+Or with PEFT alone, on the network of the same base:
+
+```python
+from loracast.models.registry import load_backbone
+from peft import PeftModel
+
+base = load_backbone("chronos-t5-nano").net  # or as its own library loads it
+network = PeftModel.from_pretrained(base, FOLDER)
+```
+"""
+
+
+def test_the_card_shows_how_it_is_used_and_peft_only_where_peft_can(tmp_path):
+    assert f"{USE}{WITH_PEFT}\nEverything above" in written(tmp_path, trained_card()).text
+    assert f"{USE}\nEverything above" in written(tmp_path, trained_card(), "whole").text
+
+
+def test_where_a_base_is_stands_in_a_sentence_of_its_own(tmp_path):
+    assert ". The base comes with loracast and is on no hub: a repository" in written(tmp_path, trained_card()).text
+    folder = written(tmp_path, trained_card(model="mine")).text
+    assert ". The base was a folder of whoever trained this: say where it is (`--backbone BASE`)." in folder
+
+
+def test_the_method_is_a_tag_without_signs(tmp_path):
+    arm = {"model": "chronos-t5-nano", "method": "peft:hra", "r": 4}
+    assert "peft-hra" in written(tmp_path, trained_card(arm=arm)).data.tags
+
+
 def test_a_stays_signals_together_are_told(tmp_path):
     assert "jointly" not in written(tmp_path, trained_card()).text
     joint = trained_card(window=WHOLE["window"] | {"joint": True})
