@@ -65,8 +65,7 @@ class Table:
         3600
         """
         path = Path(path)
-        if not path.exists() and not path.is_symlink():
-            raise DataError(f"No such table: {path}. Write one with `loracast data ...`.")
+        refuse_absent(path)
         from loracast.data.checked import checked  # Arrow, which whoever only names a table need not wait for
 
         return cls(path=path, **checked(path))
@@ -172,6 +171,15 @@ class Table:
         from loracast.data.described import as_html
 
         return as_html(self)
+
+
+def refuse_absent(table: Path | str | Table) -> None:
+    """Raise DataError for a table that is not there: known before anything is read or imported for it.
+
+    >>> refuse_absent(table)
+    """
+    if not isinstance(table, Table) and not Path(table).exists() and not Path(table).is_symlink():
+        raise DataError(f"No such table: {table}. Write one with `loracast data ...`.")
 
 
 def with_signals(table: Table, signals: tuple[str, ...] | None) -> Table:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loracast.data.table import Table
+from loracast.data.table import Table, refuse_absent
 from loracast.errors import ConfigError
 from loracast.files import claimed, refuse_taken
 from loracast.models.base import check_window, within
@@ -67,6 +67,7 @@ def adapt_table(
     sides = asked(SplitSpec, {"seed": seed} if split is None else split, "The split")
     distributed.share_of(loop.batch_size)
     check_trackers(track)
+    refuse_absent(table)
     refuse_unfit(spec)
     table = table if isinstance(table, Table) else Table.open(table)
     ours = resume and _is_saved(out, spec, seed, table)

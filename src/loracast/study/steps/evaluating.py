@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from loracast.data.table import Table
+from loracast.data.table import Table, refuse_absent
 from loracast.errors import AdapterError
 from loracast.files import digest
 from loracast.models.registry import check_backbone, load_backbone
@@ -31,6 +31,7 @@ def evaluate_table(
     training are never scored. On another table the caller answers for that (check C09 says so). Raises AdapterError
     for a `split` that sets otherwise what the adapter brings.
     """
+    refuse_absent(table)
     settings = asked(ForecastSpec, forecasting, "The forecast")
     cards = {Path(folder): read_card(Path(folder), TrainedCard) for folder in adapters}
     spec, sides, revision = asked(WindowSpec, window, "The window"), asked(SplitSpec, split, "The split"), None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loracast.data.pseudonyms import Pseudonyms
-from loracast.data.table import Table
+from loracast.data.table import Table, refuse_absent
 from loracast.files import claimed, refuse_taken, written
 from loracast.models.base import Model, within
 from loracast.models.levels import check_levels
@@ -45,6 +45,7 @@ def forecast_table(
     ConfigError for that, where another process is at `out`, or it is what is read, and for levels that are none, or
     that the model cannot give.
     """
+    refuse_absent(table)
     settings, spec = asked(ForecastSpec, forecasting, "The forecast"), asked(WindowSpec, window, "The window")
     levels = ascending(quantiles)
     out = Path(out)
