@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peers.sides.loracast import released
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from loracast.models.base import Backbone
-from loracast.models.registry import load_backbone, skeleton
+from loracast.models.registry import load_backbone
 from loracast.spec import TrainSpec
 from loracast.study.bench.windows import synthetic_windows
 from loracast.training import cost as costs
@@ -47,20 +48,9 @@ RATE = 1e-3
 
 def opened(name: str) -> Backbone:
     """The backbone at its released shapes with random weights, or with its own where they are packaged."""
-    torch.manual_seed(0)
-    if name.endswith("nano"):
-        return load_backbone(name)
-    model: Any = skeleton(name)
+    model: Any = load_backbone(name) if name.endswith("nano") else released(name)
     if model.card.family == "moirai":
-        model.net = type(model.net)(model.net.settings).eval()
         model.patch_size = PATCH
-        return model  # type: ignore[no-any-return]
-    model.net.config.decoder_start_token_id = 0  # as the published config has it
-    net = type(model.net)(model.net.config).eval()
-    if model.card.family == "chronos-t5":
-        model._pipeline.model.model = net
-    else:
-        model._net = net
     return model  # type: ignore[no-any-return]
 
 

@@ -14,20 +14,25 @@ from loracast.types import Rows
 STEP = 300
 
 
-def make(case: dict[str, Any], folder: str) -> None:
-    """Save the case's model with random weights of its released shapes; no download, the same arithmetic."""
+def released(name: str) -> Any:
+    """A model with random weights of its released shapes: no download, the same arithmetic."""
     torch.manual_seed(0)
-    model: Any = skeleton(case["model"])
-    if case["family"] == "moirai":
+    model: Any = skeleton(name)
+    if model.card.family == "moirai":
         model.net = type(model.net)(model.net.settings).eval()
+        return model
+    model.net.config.decoder_start_token_id = 0  # as the published config has it; Chronos-2 has no use for it
+    net = type(model.net)(model.net.config).eval()
+    if model.card.family == "chronos-t5":
+        model._pipeline.model.model = net
     else:
-        model.net.config.decoder_start_token_id = 0  # as the published config has it; Chronos-2 has no use for it
-        net = type(model.net)(model.net.config).eval()
-        if case["family"] == "chronos-t5":
-            model._pipeline.model.model = net
-        else:
-            model._net = net
-    model.save(Path(folder))
+        model._net = net
+    return model
+
+
+def make(case: dict[str, Any], folder: str) -> None:
+    """Save the case's model, for both sides to load."""
+    released(case["model"]).save(Path(folder))
 
 
 def prepare(case: dict[str, Any], folder: str) -> Any:

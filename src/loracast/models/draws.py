@@ -61,7 +61,16 @@ def windows_of_paths(samples: int) -> int:
 
     Else a last pass would mostly be copies.
     """
-    return 1 << (max(1, PATHS_A_PASS // samples).bit_length() - 1)
+    return power_of_two(PATHS_A_PASS // samples)
+
+
+def power_of_two(most: int) -> int:
+    """The highest power of 2 that is no more than `most`; 1 where none is.
+
+    >>> power_of_two(10)
+    8
+    """
+    return 1 << (max(1, most).bit_length() - 1)
 
 
 def paths_at_once(samples: int, numbers: int, most: int) -> int:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import WindowSet
 from loracast.models.base import Model
+from loracast.models.draws import power_of_two
 from loracast.models.magnitude import factor_of, sized
 from loracast.scoring.cells import score_cells
 from loracast.scoring.noticed import Noticed
@@ -98,8 +99,8 @@ def predict(
 
 def _windows_a_pass(model: Model) -> int:
     """By the size of the network alone, a power of two, as batches mostly are."""
-    fitting = int(PARAMETERS_A_PASS / max(1, model.card.parameters))
-    return min(MOST_A_PASS, max(FEWEST_A_PASS, 1 << max(0, fitting.bit_length() - 1)))
+    fitting = power_of_two(int(PARAMETERS_A_PASS / max(1, model.card.parameters)))
+    return min(MOST_A_PASS, max(FEWEST_A_PASS, fitting))
 
 
 def _passes(
