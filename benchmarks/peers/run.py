@@ -96,8 +96,12 @@ def environment(peer: str) -> Path | str:
     if not done.is_file() or done.read_text() != pins.read_text():
         print(f"Building {folder.name} …", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        # All that it needs is named, so that what its own metadata ask for (another torch) does not count.
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(pins)], check=True)
+        named = pins.read_text().split()
+        own = [pin for pin in named if pin.startswith(f"{peer}==")]
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*install, *(pin for pin in named if pin not in own)], check=True)
+        # Without what its own metadata ask for: another torch.
+        subprocess.run([*install, "--no-deps", *own], check=True)
         done.write_text(pins.read_text())
     return python
 
