@@ -46,11 +46,14 @@ class Rows:
 class Forecast:
     """Predictive quantiles in the units of the series; the point forecast is the median.
 
-    `quantiles` has shape (window, horizon, level), `levels` ascends and contains 0.5.
+    `quantiles` has shape (window, horizon, level), `levels` ascends and contains 0.5. `halves` are the quantiles of the
+    first and of the second half of the sample paths, by which it is told what drawing adds to an error; None where no
+    paths are drawn, or nobody asked.
     """
 
     quantiles: Float[np.ndarray, "window horizon level"]
     levels: tuple[float, ...] = LEVELS
+    halves: Float[np.ndarray, "half window horizon level"] | None = None
 
     @property
     def median(self) -> Float[np.ndarray, "window horizon"]:

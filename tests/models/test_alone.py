@@ -32,7 +32,7 @@ def known(chosen: np.ndarray) -> Rows:
 
 def forecast(model: Model, chosen: np.ndarray, *, times: float = 1, samples: int = 12, **more) -> np.ndarray:
     context = (times * walks()[chosen].astype(np.float64)).astype(np.float32)
-    return predict(model, context, HORIZON, ForecastSpec(samples=samples), known(chosen), **more)
+    return predict(model, context, HORIZON, ForecastSpec(samples=samples), known(chosen), **more).quantiles
 
 
 def test_company_order_and_the_size_of_a_batch_change_no_bit(model):
@@ -94,7 +94,7 @@ def test_joint_windows_depend_on_their_group_and_on_no_other(folders):
         def asked(chosen, model=model, rows=rows, group=group):
             some = torch.from_numpy(chosen)
             of = Rows(rows.start[some], 3600, group[some], 6, rows.series[some])
-            return predict(model, walks()[chosen], HORIZON, ForecastSpec(samples=12), of)
+            return predict(model, walks()[chosen], HORIZON, ForecastSpec(samples=12), of).quantiles
 
         whole = asked(every)
         for chosen in (every[::-1].copy(), every[:2], np.array([2, 6, 7]), np.array([3, 4, 5, 2])):

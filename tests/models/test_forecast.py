@@ -93,6 +93,21 @@ def test_windows_of_a_series_at_two_times_and_of_two_series_at_one_time_are_draw
     assert not np.array_equal(found[0], found[2])
 
 
+def test_either_half_of_the_paths_has_quantiles_of_its_own_whatever_the_batches(windows, tiny):
+    model, order = load_model(str(tiny)), np.arange(len(windows))[::-1]
+    four, two = (forecast_windows(model, windows, ForecastSpec(samples=number)) for number in (4, 2))
+    assert four.halves.shape == (2, len(windows), 6, 9)
+    # A path takes its numbers in its turn, so that the first two of four are those of two.
+    np.testing.assert_array_equal(four.halves[0], two.quantiles)
+    assert not np.array_equal(four.halves[0], four.halves[1])
+    middle = four.halves[..., 4].mean(axis=0)
+    assert np.abs(middle - four.quantiles[..., 4]).mean() < np.abs(np.diff(four.halves[..., 4], axis=0)).mean()
+    again = forecast_windows(model, windows.rows(order), ForecastSpec(samples=4, batch_size=7))
+    np.testing.assert_array_equal(again.halves, four.halves[:, order])
+    assert forecast_windows(model, windows, ForecastSpec(samples=1)).halves is None
+    assert forecast_windows(load_model("last-value"), windows).halves is None
+
+
 def test_what_is_noticed_of_forecasts_is_counted_by_signal(windows, tiny):
     model, noticed = load_model(str(tiny)), Noticed(signals_of(windows))
     scored(str(tiny), windows, 50, noticed=noticed, token_width=model.token_width)
@@ -103,6 +118,7 @@ def test_what_is_noticed_of_forecasts_is_counted_by_signal(windows, tiny):
         assert facts[name].beyond_range == ((own <= 0) | (own > signal.high)).any(axis=2).sum() > 0
         assert facts[name].token_width == pytest.approx({"heart_rate": 80, "map": 70}[name] * 10 / 60, rel=0.1)
         assert facts[name].spread == pytest.approx(6, abs=2)
+        assert facts[name].drawing_mae > 0
 
 
 def test_the_quantiles_that_are_kept_are_those_that_are_scored(windows, tiny, tmp_path):

@@ -35,8 +35,9 @@ def against(reference, verdict, difference=-0.5, flips=0):
     }
 
 
-def noticed(beyond=0, width=1.0):
-    return {"heart_rate": Forecasts(steps=1800, beyond_range=beyond, token_width=width, spread=4.0)}
+def noticed(beyond=0, width=1.0, drawing=0.01):
+    told = Forecasts(steps=1800, beyond_range=beyond, token_width=width, spread=4.0, drawing_mae=drawing)
+    return {"heart_rate": told}
 
 
 def an_arm(name, kind="pretrained", **changes):
@@ -109,6 +110,7 @@ WARNINGS = [
     ("C13", {"samples": 49}, Finding(**LORA, value=49)),
     ("C14", {"forecasts": noticed(width=1.01)}, Finding(**LORA, **RATE, value=1.01, of=4)),
     ("C15", {"forecasts": noticed(beyond=1)}, Finding(**LORA, **RATE, value=1, of=1800)),
+    ("C16", {"forecasts": noticed(drawing=0.011)}, Finding(**LORA, **RATE, value=0.011, of=1.0)),
 ]
 
 
@@ -181,10 +183,11 @@ def test_results_that_do_not_know_influence_do_not_pass_for_good():
 
 def test_of_results_that_do_not_say_how_they_were_forecast_nothing_is_said():
     arms = [arm | {"samples": None, "forecasts": {}} for arm in ARMS]
-    for code in ("C13", "C14", "C15"):
+    for code in ("C13", "C14", "C15", "C16"):
         assert outcome(code, summary(arms=arms)).outcome == "not applicable"
     untold = {"heart_rate": Forecasts(steps=5, beyond_range=0)}
-    assert outcome("C14", summary(arms=[arm | {"forecasts": untold} for arm in ARMS])).outcome == "not applicable"
+    for code in ("C14", "C16"):
+        assert outcome(code, summary(arms=[arm | {"forecasts": untold} for arm in ARMS])).outcome == "not applicable"
 
 
 def test_a_coverage_that_does_not_exist_is_no_fault():

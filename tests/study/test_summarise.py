@@ -90,6 +90,11 @@ def test_an_arm_lays_its_seeds_together(summary, done):
     assert arm.costs.train_seconds == pytest.approx(np.mean([run.costs.train_seconds for run in runs]))
     assert arm.costs.peak_memory_bytes == max(run.costs.peak_memory_bytes for run in runs)
     assert arm.scores["map"].mae == pytest.approx(np.mean([run.scores["map"].mae for run in runs]))
+    drawn = [run.forecasts["map"] for run in runs]
+    assert arm.forecasts["map"].steps == sum(one.steps for one in drawn)
+    assert arm.forecasts["map"].drawing_mae == pytest.approx(np.mean([one.drawing_mae for one in drawn]))
+    assert arm.forecasts["map"].drawing_mae != drawn[0].drawing_mae
+    assert summary.arm("last-value").forecasts["map"].drawing_mae is None
 
 
 def test_every_check_was_made(summary):

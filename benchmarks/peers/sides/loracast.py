@@ -45,6 +45,6 @@ def prepare(case: dict[str, Any], folder: str) -> Any:
     def forecast(context: np.ndarray) -> np.ndarray:
         number = torch.arange(len(context))
         rows = Rows(number * STEP * case["horizon"], STEP, None, 1, number)
-        return predict(model, context, case["horizon"], spec, rows)
+        return predict(model, context, case["horizon"], spec, rows).quantiles
 
     return forecast

@@ -43,8 +43,6 @@ IGNORED = -100  # the label that torch's cross-entropy skips
 class ChronosT5:
     """A loaded Chronos-T5."""
 
-    draws = True
-
     def __init__(self, card: ModelCard, pipeline: ChronosPipeline) -> None:
         self.card = card
         self.sites = SITES
@@ -128,19 +126,26 @@ class ChronosT5:
         seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """Quantiles of `samples` sample paths; a horizon beyond the native one is rolled out on the median path."""
-        check_window(self.card, context.shape[1])
-        numbers = uniforms(seed, len(context), context.shape[1], rows, (samples, horizon))
-        return quantiles_of(self._paths(context.cpu(), numbers), levels)
+        """Quantiles of `paths`."""
+        return quantiles_of(self.paths(context, horizon, samples=samples, seed=seed, rows=rows), levels)
 
-    def _paths(
-        self, context: Float[Tensor, "batch context"], numbers: Float[Tensor, "batch sample horizon"]
+    def paths(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        samples: int,
+        seed: int,
+        rows: Rows | None = None,
     ) -> Float[Tensor, "batch sample horizon"]:
-        """A path for each row of numbers from [0, 1), of which each step takes one."""
+        """Sample paths, a number from [0, 1) a step; beyond the native horizon they go on from the median path."""
         import torch
 
         from loracast.models.nets.token_paths import sample_tokens
 
+        check_window(self.card, context.shape[1])
+        numbers = uniforms(seed, len(context), context.shape[1], rows, (samples, horizon))
+        context = context.cpu()
         tokenizer, drawing, blocks = self._pipeline.tokenizer, self._drawing(), []
         for some in numbers.split(self._pipeline.model.config.prediction_length, dim=2):  # type: ignore[no-untyped-call]
             ids, mask, scale = tokenizer.context_input_transform(context)

@@ -81,9 +81,15 @@ def paths_at_once(samples: int, numbers: int, most: int) -> int:
 def quantiles_of(
     paths: Float[Tensor, "window sample horizon"], levels: tuple[float, ...]
 ) -> Float[Tensor, "window horizon level"]:
-    """Quantiles of sample paths, float32 on the CPU."""
+    """Quantiles of sample paths, float32 on the CPU.
+
+    Of n paths the k-th lowest stands at the level k / (n + 1), between them on a line, beyond the outermost at these:
+    what comes next lies below the k-th of n equal draws with that probability, whatever their distribution (Weibull
+    1939; type 6 of Hyndman & Fan 1996). Positions that put the lowest at 0 and the highest at 1 make intervals too
+    narrow: of a forecast that is right, 80 % hold 66 % with ten paths, and 78 % with a hundred.
+    """
     import torch
 
-    at = torch.tensor(levels)
-    # Window by window: torch.quantile takes no more than 16 million numbers at once.
-    return torch.stack([torch.quantile(one.float().cpu(), at, dim=0).T for one in paths])
+    drawn = paths.float().cpu().numpy()
+    found = np.quantile(drawn, levels, axis=1, method="weibull")
+    return torch.from_numpy(np.ascontiguousarray(found.transpose(1, 2, 0), dtype=np.float32))

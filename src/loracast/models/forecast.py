@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 
 from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import WindowSet
-from loracast.models.base import Model
-from loracast.models.draws import power_of_two
+from loracast.models.base import Model, Sampler
+from loracast.models.draws import power_of_two, quantiles_of
 from loracast.models.magnitude import factor_of, sized
 from loracast.scoring.cells import score_cells
 from loracast.scoring.noticed import Noticed
@@ -58,7 +58,7 @@ def forecaster(model: Model, spec: ForecastSpec, *, context: int | None = None) 
         skipped = 0 if steps is None else windows.context - steps
         known = rows_of(windows, rows)
         known = replace(known, start=known.start + skipped * windows.step_seconds)
-        return Forecast(predict(model, context[:, skipped:], windows.horizon, spec, known))
+        return predict(model, context[:, skipped:], windows.horizon, spec, known, halves=True)
 
     return forecast
 
@@ -70,18 +70,21 @@ def predict(
     spec: ForecastSpec,
     rows: Rows,
     levels: tuple[float, ...] = LEVELS,
-) -> Float[np.ndarray, "window horizon level"]:
+    *,
+    halves: bool = False,
+) -> Forecast:
     """Quantiles of each window, which depend on that window (or its group) and the seed alone, to the last bit.
 
     The last bits of a product of matrices depend on its shape, and what is drawn may turn on them. So a pass always has
     as many windows as any other, the last one filled up with copies; its groups have as many signals as each other.
     Contexts far from 1 are brought nearer by a power of two (`models.magnitude`). What a model draws has a stream of
-    its own for each window (`models.draws`).
+    its own for each window (`models.draws`). With `halves` those of either half of the paths come too.
     """
     given = torch.from_numpy(np.ascontiguousarray(context))
     factor = factor_of(given)
     given = sized(given, factor)
-    found = torch.empty(len(given), horizon, len(levels))
+    parts = _parts(model, spec.samples) if halves else [slice(None)]
+    found = torch.empty(len(parts), len(given), horizon, len(levels))
     size = model.windows_a_pass(spec.samples) if hasattr(model, "windows_a_pass") else _windows_a_pass(model)
     for chosen, count, group in _passes(len(given), rows.group, rows.series, size):
         asked = replace(
@@ -90,11 +93,21 @@ def predict(
             group=group,
             series=None if rows.series is None else rows.series[chosen],
         )
-        quantiles = model.forecast(
-            given[chosen], horizon, levels=levels, samples=spec.samples, seed=spec.seed, rows=asked
-        )
-        found[chosen[:count]] = quantiles[:count]
-    return np.asarray((found.double() / factor[:, :, None]).float().numpy())
+        settings: dict[str, Any] = {"samples": spec.samples, "seed": spec.seed, "rows": asked}
+        if len(parts) > 1:
+            paths = model.paths(given[chosen], horizon, **settings)[:count]  # type: ignore[attr-defined]
+            for place, part in zip(found, parts, strict=True):
+                place[chosen[:count]] = quantiles_of(paths[:, part], levels)
+        else:
+            found[0, chosen[:count]] = model.forecast(given[chosen], horizon, levels=levels, **settings)[:count]
+    quantiles = (found.double() / factor[:, :, None]).float().numpy()
+    return Forecast(quantiles[0], levels, quantiles[1:] if len(parts) > 1 else None)
+
+
+def _parts(model: Model, samples: int) -> list[slice]:
+    """All paths and either half of them; all alone of a model that draws none, or no two."""
+    half = samples // 2
+    return [slice(None), *([slice(half), slice(half, 2 * half)] if half and isinstance(model, Sampler) else [])]
 
 
 def _windows_a_pass(model: Model) -> int:
@@ -166,7 +179,17 @@ def _together(batches: list[Batch]) -> Batch:
         slice(batches[0].rows.start, batches[-1].rows.stop),
         np.concatenate([one.context for one in batches]),
         np.concatenate([one.future for one in batches]),
-        Forecast(np.concatenate([one.forecast.quantiles for one in batches]), batches[0].forecast.levels),
+        _joined([one.forecast for one in batches]),
+    )
+
+
+def _joined(forecasts: list[Forecast]) -> Forecast:
+    """Forecasts of windows that follow each other as one."""
+    halves = [one.halves for one in forecasts if one.halves is not None]
+    return Forecast(
+        np.concatenate([one.quantiles for one in forecasts]),
+        forecasts[0].levels,
+        np.concatenate(halves, axis=1) if halves else None,
     )
 
 
@@ -176,7 +199,7 @@ def forecast_windows(
     """Forecast all of `windows` into memory: quantiles of shape (window, horizon, level)."""
     spec = spec or ForecastSpec()
     parts = forecast_batches(forecaster(model, spec), windows, batch_size=spec.batch_size, progress=progress)
-    return Forecast(np.concatenate([part.forecast.quantiles for part in parts]))
+    return _joined([part.forecast for part in parts])
 
 
 def score(
@@ -213,6 +236,7 @@ def score(
             if noticed is not None:
                 width = None if token_width is None else token_width(torch.from_numpy(batch.context)).numpy()
                 noticed.add(batch.context, batch.forecast.quantiles, windows.signal[batch.rows], width)
+                noticed.add_drawn(batch.future, batch.forecast, windows.signal[batch.rows])
             if store is not None:
                 store.write(batch.forecast.quantiles.astype(np.float32).tobytes())
     return sums

@@ -62,8 +62,6 @@ class LagLlamaBackbone:
     thousand times the series is not forecast as exactly a thousand times the forecast.
     """
 
-    draws = True
-
     def __init__(self, card: ModelCard, net: LagLlama) -> None:
         self._card = card
         self.net = net
@@ -124,12 +122,24 @@ class LagLlamaBackbone:
         seed: int,
         rows: Rows | None = None,
     ) -> Float[Tensor, "batch horizon level"]:
-        """Quantiles of `samples` paths, drawn step by step; any horizon. Raises as `loss`."""
+        """Quantiles of `paths`."""
+        return quantiles_of(self.paths(context, horizon, samples=samples, seed=seed, rows=rows), levels)
+
+    def paths(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        samples: int,
+        seed: int,
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "batch sample horizon"]:
+        """Sample paths, drawn step by step; any horizon. Raises as `loss`."""
         from loracast.models.nets.lag_llama_paths import sample_paths
 
         window = self._window(context, horizon, rows)
         numbers = uniforms(seed, len(context), context.shape[1], rows, (samples, horizon, 2)).to(window.values)
-        return quantiles_of(sample_paths(self.net, window, numbers, exact=self.procedure == "exact"), levels)
+        return sample_paths(self.net, window, numbers, exact=self.procedure == "exact")
 
     def _window(self, context: Tensor, horizon: int, rows: Rows | None) -> Window:
         """The context with the history that the lags reach for, padded on the left."""

@@ -151,7 +151,7 @@ def explained(summary: Summary, *, interval: str = "In brackets") -> list[str]:
         told.append(
             f"{plural(tested, 'patient')} are too few: nothing is called better or worse below {FEWEST_PATIENTS}."
         )
-    return told
+    return told + drawing_told(summary)
 
 
 def heavy_windows(summary: Summary) -> list[str]:
@@ -180,3 +180,21 @@ def heavy_windows(summary: Summary) -> list[str]:
         where = f"{capital(label_of(summary, signal))}{f' in {unit}' if unit else ''}: one of {windows}"
         told.append(f"{where} carries {'; '.join(parts)}. Look at it before you believe the numbers.")
     return told
+
+
+def drawing_told(summary: Summary) -> list[str]:
+    """What drawing sample paths adds to the error of an arm that draws, the most of any on each signal; or nothing."""
+    most: dict[str, float] = {}
+    for arm in summary.arms:
+        for signal, told in arm.forecasts.items():
+            error = mae_of(arm, signal)
+            if told.drawing_mae is not None and error:
+                most[signal] = max(most.get(signal, 0.0), told.drawing_mae / error)
+    if not most:
+        return []
+    paths = sorted({arm.samples for arm in summary.arms if arm.samples is not None})
+    parts = [f"{percent(share)} on {label_of(summary, signal)}" for signal, share in most.items()]
+    return [
+        f"Drawing {' or '.join(map(str, paths))} sample paths, and not ever more, adds at most about "
+        f"{', '.join(parts)} to the MAE of an arm that draws; the others have no such part."
+    ]

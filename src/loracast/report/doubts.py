@@ -7,7 +7,14 @@ from itertools import accumulate
 from loracast.report.readable import plural
 from loracast.report.results import label_of
 from loracast.report.words import capital
-from loracast.scoring.checks import COARSE, COVERAGE, FEWEST_PATHS, FEWEST_TEST_PATIENTS, MOST_OF_ONE_WINDOW
+from loracast.scoring.checks import (
+    COARSE,
+    COVERAGE,
+    FEWEST_PATHS,
+    FEWEST_TEST_PATIENTS,
+    MOST_BY_DRAWING,
+    MOST_OF_ONE_WINDOW,
+)
 from loracast.scoring.facts import Checked, Finding, Outcome
 from loracast.study.ranks.properties import PROPERTIES
 from loracast.study.ranks.result import ALL, Note, RankSweep, Relation
@@ -165,6 +172,14 @@ WORDS = {
         lambda found, label: f"{found.arm} on {label(found.signal)} {found.value:,.0f} of {found.of:,.0f}",
         ". They are scored as they are.",
         "No arm but the naive and statistical ones has forecasts, or it was not noted.",
+    ),
+    "C16": Words(
+        f"more than {MOST_BY_DRAWING:.0%} of an error from drawing few sample paths",
+        "Drawing no more paths adds about this to an arm's MAE: ",
+        lambda found, label: f"{found.arm} on {label(found.signal)} {found.value:.2g} of {found.of:.3g}",
+        ". An arm that draws none bears no such part, so that a comparison with it is unfair by as much. More paths "
+        "(--samples, or samples under [forecast]) make it smaller: twice as many, half as much.",
+        "No arm draws sample paths, or what that adds was not noted.",
     ),
 }
 """Each check by its code."""

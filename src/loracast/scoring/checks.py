@@ -21,6 +21,8 @@ MOST_OF_ONE_WINDOW = 0.2
 """C11: the share of an arm's error that one window may carry."""
 FEWEST_PATHS = 50
 """C13: quantiles of fewer sample paths are rough."""
+MOST_BY_DRAWING = 0.01
+"""C16: the share of an arm's error that may come of drawing no more paths."""
 COARSE = 0.25
 """C14: the share of a context's standard deviation that the width of a token may have."""
 FLOOR: tuple[Kind, ...] = ("naive", "statistical")
@@ -250,6 +252,20 @@ def _implausible(summary: LookedAt, _: Splits) -> Found:
     return beyond if told else None
 
 
+def _drawing(summary: LookedAt, _: Splits) -> Found:
+    """C16. Drawing no more paths adds about `value` to an arm's MAE of `of` on `signal`: an arm that draws none has no
+    such part, so that a comparison between them is unfair by as much."""
+    known = [(arm.arm, name, told.drawing_mae, arm.scores[name].mae) for arm in summary.arms
+             for name, told in arm.forecasts.items() if name in arm.scores]  # fmt: skip
+    drawn = [(arm, name, added, mae) for arm, name, added, mae in known if added is not None and mae is not None]
+    dear = [
+        Finding(arm=arm, signal=name, value=added, of=mae)
+        for arm, name, added, mae in drawn
+        if added > MOST_BY_DRAWING * mae
+    ]
+    return dear if drawn else None
+
+
 CHECKS: dict[str, Callable[[LookedAt, Splits], Found]] = {
     "C01": _shared_patients,
     "C02": _few_patients,
@@ -266,6 +282,7 @@ CHECKS: dict[str, Callable[[LookedAt, Splits], Found]] = {
     "C13": _few_paths,
     "C14": _coarse_tokens,
     "C15": _implausible,
+    "C16": _drawing,
 }
 """The checks by code; the report says what each is called."""
 

@@ -63,6 +63,11 @@ class Forecasts(Frozen):
     """Mean width of a token, in the units of the signal; None where values are no tokens."""
     spread: float | None = None
     """Mean standard deviation of what is observed of a context, where there is a token width."""
+    drawing_mae: float | None = None
+    """About how much of the MAE comes of drawing no more sample paths; None where none are drawn, or it is not known
+    (results before 0.5)."""
+    drawing_crps: float | None = None
+    """The same of the CRPS."""
 
 
 class Difference(Frozen):

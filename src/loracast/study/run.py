@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from loracast.data.windows import Windows, WindowSet
 from loracast.files import write_json, written
-from loracast.models.base import Model, Network, check_window
+from loracast.models.base import Model, Network, Sampler, check_window
 from loracast.models.forecast import forecaster, score, signals_of
 from loracast.models.registry import families, kind_of, load_backbone, load_model
 from loracast.scoring.compare import summarise
@@ -271,7 +271,7 @@ def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool)
 
 def paths_of(model: Model | Network, spec: ForecastSpec) -> int | None:
     """How many sample paths a forecast is made of; None for a model that draws none."""
-    return spec.samples if getattr(model, "draws", False) else None
+    return spec.samples if isinstance(model, Sampler) else None
 
 
 def facts_of(arm: ArmSpec, model: Model | Network, trainable: int) -> dict[str, Any]:

@@ -203,15 +203,23 @@ def _once(found: Sequence[Any]) -> list[Any]:
 
 
 def _together(runs: Sequence[Mapping[str, Forecasts]]) -> dict[str, Forecasts]:
-    """What was noticed in all runs: counts added; equal windows have equal tokens. Empty if a run knows nothing."""
+    """What was noticed in all runs: counts added, what drawing costs averaged; equal windows have equal tokens.
+
+    Empty if a run knows nothing.
+    """
     if not all(runs):
         return {}
-    return {
-        name: first.model_copy(
-            update={key: sum(getattr(run[name], key) for run in runs) for key in ("steps", "beyond_range")}
-        )
-        for name, first in runs[0].items()
-    }
+    together = {}
+    for name, first in runs[0].items():
+        told = [run[name] for run in runs]
+        counts = {key: sum(getattr(one, key) for one in told) for key in ("steps", "beyond_range")}
+        means = {
+            key: float(np.mean([getattr(one, key) for one in told]))
+            for key in ("drawing_mae", "drawing_crps")
+            if all(getattr(one, key) is not None for one in told)
+        }
+        together[name] = first.model_copy(update=counts | means)
+    return together
 
 
 def _mean_costs(costs: Sequence[Costs]) -> Costs:

@@ -143,5 +143,5 @@ def ahead(
         kept = torch.from_numpy(rich)
         group, series = (None if one is None else one[kept] for one in (rows.group, rows.series))
         some = replace(rows, start=rows.start[kept], group=group, series=series)
-        found[rich] = predict(plan.model, context[rich], plan.horizon, plan.settings, some, plan.levels)
+        found[rich] = predict(plan.model, context[rich], plan.horizon, plan.settings, some, plan.levels).quantiles
     return found

@@ -37,7 +37,7 @@ def synthetic_scores(
         number = torch.arange(len(part))
         rows = Rows(torch.full((len(part),), 4 * 86_400), 3600, season=period, series=number)
         spec = ForecastSpec(samples=samples, seed=seed)
-        return predict(model, part, horizon, spec, rows, levels=(0.5,))[:, :, 0]
+        return predict(model, part, horizon, spec, rows, levels=(0.5,)).median
 
     seasonal = load_model("seasonal-naive")
     forecasts = {
