@@ -11,6 +11,7 @@ from pathlib import Path
 from loracast.files import read_json
 from loracast.files.texts import markdown_text
 from loracast.report.answers import answer_table
+from loracast.report.readable import ABSENT
 from loracast.report.render import markdown
 from loracast.report.results import summary_in
 from loracast.report.sweeps import ranks_table, relation_table, thresholds_table
@@ -112,6 +113,27 @@ def peers_markdown(folder: Path) -> str:
     return "\n".join(rows) + f"\n\n{machine}; {rate}; medians of {found['repeats']} in turns, with their range."
 
 
+def runs_markdown(folder: Path) -> str:
+    """What `benchmarks/whole_runs.py` measured: a row a part, a column a run."""
+    found = read_json(folder / "whole_runs.json")
+    shares = [{part["part"]: part for part in run["parts"]} for run in found]
+    names = dict.fromkeys(name for parts in shares for name in parts)
+    rows = [f"| part | {' | '.join(run['run'] for run in found)} |", "|---|" + "--:|" * len(found)]
+    for name in sorted(names, key=lambda name: -max(parts[name]["share"] for parts in shares if name in parts)):
+        cells = [
+            f"{parts[name]['processor_seconds']:.1f} s, {parts[name]['share']:.1%}" if name in parts else ABSENT
+            for parts in shares
+        ]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    told = [
+        f"`{run['command']}`: {run['runs']} runs, {run['processor_seconds']:.0f} s of processor time, "
+        f"{run['wall_seconds']:.0f} s; a worker answers after {run['worker_starts'][0]:.1f} s, the next after "
+        f"{run['worker_starts'][-1]:.1f} s; {run['hardware']['processor']}, {run['hardware']['torch_threads']} threads."
+        for run in found
+    ]
+    return "\n".join(rows) + "\n\n" + "\n\n".join(told)
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "table": lambda folder: markdown(plain_table(summary_in(folder))),
     "compact": lambda folder, *arms: markdown(compact_table(summary_in(folder), arms or None)),
@@ -124,6 +146,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "sharing": sharing_markdown,
     "growth": growth_markdown,
     "peers": peers_markdown,
+    "runs": runs_markdown,
 }
 """Each kind of block with what makes it of a folder; words behind the folder choose arms by name, method or kind."""
 
