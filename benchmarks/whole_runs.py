@@ -135,7 +135,7 @@ def carried_out(arguments: argparse.Namespace, ledger: Ledger) -> dict[str, Any]
 
 
 def worker_starts() -> list[float]:
-    """Seconds until a worker has answered that its budget is spent: the first, whose imports serve all, and two more."""
+    """Seconds until a worker has answered that its budget is spent: the first, which imports for all, and two more."""
     from loracast.study.engine import Task
     from loracast.study.engine.local import carry_out_in_processes
 
