@@ -11,8 +11,9 @@ import importlib.util
 import re
 import sys
 import types
-from collections.abc import Callable, Sequence
-from functools import cached_property, wraps
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property, wraps
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -20,11 +21,15 @@ import numpy as np
 from beartype import beartype
 
 SHAPES = re.compile(r"\b(Float|Int|UInt|Bool)\[")
+ALIAS = re.compile(r"^    ([A-Z]\w*) = ((?:Float|Int|UInt|Bool)\[.*\])$", re.MULTILINE)
+IMPORTED = re.compile(r"^    from (loracast[\w.]*) import ([\w, ]+)$", re.MULTILINE)
+"""What stands below `if TYPE_CHECKING:`."""
 
 
 def shaped(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, which holds its callers and itself to the shapes in its annotations, if it has some."""
-    if not any(SHAPES.search(_text(hint)) for hint in getattr(function, "__annotations__", {}).values()):
+    aliases = _aliases(function.__module__)
+    if not any(SHAPES.search(_text(hint, aliases)) for hint in getattr(function, "__annotations__", {}).values()):
         return function
     held: list[Callable[..., Any]] = []
 
@@ -37,15 +42,31 @@ def shaped(function: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _text(hint: Any) -> str:
-    return hint if isinstance(hint, str) else repr(hint)
+def _text(hint: Any, aliases: Mapping[str, str]) -> str:
+    text = hint if isinstance(hint, str) else repr(hint)
+    return re.sub(r"\b\w+\b", lambda found: aliases.get(found[0], found[0]), text) if aliases else text
+
+
+@cache
+def _aliases(module: str) -> dict[str, str]:
+    """The names that a module gives to shapes for checkers alone, or takes from another module, and what they mean."""
+    spec = importlib.util.find_spec(module)
+    source = getattr(spec.loader, "get_source", lambda _: None)(module) if spec is not None else None
+    found = dict(ALIAS.findall(source or ""))
+    for place, names in IMPORTED.findall(source or ""):
+        theirs = ALIAS.findall(Path(str(importlib.util.find_spec(place).origin)).read_text(encoding="utf-8"))
+        found |= {name: means for name, means in theirs if name in names.split(", ")}
+    return found
 
 
 def _held(function: Any) -> Callable[..., Any]:
     """A twin of the function with no other annotations than its shapes, checked."""
     names = _Names({**vars(jaxtyping), "np": np, **function.__globals__})
-    hints = {name: hint for name, hint in function.__annotations__.items() if SHAPES.search(_text(hint))}
-    if any("Tensor" in _text(hint) for hint in hints.values()):
+    aliases = _aliases(function.__module__)
+    texts = {name: _text(hint, aliases) for name, hint in function.__annotations__.items()}
+    hints = {name: text if isinstance(function.__annotations__[name], str) else function.__annotations__[name]
+             for name, text in texts.items() if SHAPES.search(text)}  # fmt: skip
+    if any("Tensor" in texts[name] for name in hints):
         from torch import Tensor
 
         names["Tensor"] = Tensor

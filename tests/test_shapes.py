@@ -5,6 +5,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
+from loracast.models import naive, statistical
 from loracast.scoring import metrics
 from loracast.types import Forecast, Rows
 
@@ -31,3 +32,10 @@ def test_what_a_property_or_a_method_gives_is_held_to_its_shape_too():
     object.__setattr__(flat, "quantiles", np.zeros((2, 3, 9, 1)))
     with pytest.raises(TypeCheckError, match=r"Forecast\.median"):
         _ = flat.median
+
+
+def test_a_name_that_stands_for_a_shape_to_checkers_alone_is_held_too_where_another_file_takes_it():
+    with pytest.raises(TypeCheckError, match=r"naive\.last_value"):
+        naive.last_value(CELLS[0], 1)
+    with pytest.raises(TypeCheckError, match=r"statistical\.ets"):
+        statistical.ets(CELLS[0], 1)

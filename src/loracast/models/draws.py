@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from jaxtyping import Float
     from torch import Tensor
 
@@ -31,6 +30,8 @@ def streams(seed: int, count: int, steps: int, rows: Rows | None) -> list[np.ran
     Windows of one series and one time have the same stream, as have all of a batch of which nothing is known: each
     forecast is right alone, and equal windows are forecast alike.
     """
+    import numpy as np
+
     series = np.zeros(count, np.int64) if rows is None or rows.series is None else rows.series.cpu().numpy()
     last = np.zeros(count, np.int64)
     if rows is not None:
@@ -50,6 +51,7 @@ def uniforms(
     seed: int, count: int, steps: int, rows: Rows | None, shape: tuple[int, ...]
 ) -> Float[Tensor, "window ..."]:
     """Numbers from [0, 1), float32, of `shape` for each window, from its own stream."""
+    import numpy as np
     import torch
 
     drawn = [stream.random(shape, np.float32) for stream in streams(seed, count, steps, rows)]
@@ -88,6 +90,7 @@ def quantiles_of(
     1939; type 6 of Hyndman & Fan 1996). Positions that put the lowest at 0 and the highest at 1 make intervals too
     narrow: of a forecast that is right, 80 % hold 66 % with ten paths, and 78 % with a hundred.
     """
+    import numpy as np
     import torch
 
     drawn = paths.float().cpu().numpy()

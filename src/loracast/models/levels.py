@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from loracast.errors import ConfigError
 
@@ -28,6 +27,7 @@ def between(
 
     Raises ConfigError for levels beyond the outermost native ones: nothing was learnt of what lies there.
     """
+    import numpy as np
     import torch
 
     beyond = [level for level in levels if not native[0] <= level <= native[-1]]
@@ -53,6 +53,6 @@ def check_paths(levels: Sequence[float], samples: int) -> None:
     if samples * outer < 1 - 1e-9:
         raise ConfigError(
             f"{samples} sample paths say nothing of the level {next(x for x in levels if min(x, 1 - x) == outer):g}: "
-            f"no path lies beyond it. Draw at least {int(np.ceil(1 / outer - 1e-9))} (--samples), or ask for levels "
+            f"no path lies beyond it. Draw at least {ceil(1 / outer - 1e-9)} (--samples), or ask for levels "
             "nearer to 0.5."
         )

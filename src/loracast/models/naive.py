@@ -1,7 +1,8 @@
 """The floor: forecasts that need no network, with the textbook's prediction intervals.
 
 Point forecasts and Gaussian intervals as in Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd
-edition), sections 5.2 and 5.5. Everything is estimated from the observed values of the context alone.
+edition), sections 5.2 and 5.5. Everything is estimated from the observed values of the context alone. NumPy is imported
+by what computes: whoever lists models has no use for it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from jaxtyping import Float
-
 from loracast.errors import ConfigError, DataError
 from loracast.models.base import ModelCard
 from loracast.models.levels import check_levels
@@ -20,13 +18,16 @@ from loracast.models.registry import Family, Release, Wanted
 from loracast.types import FLOOR, LEVELS, Forecast, Kind, Rows
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
     from torch import Tensor
 
-Context = Float[np.ndarray, "window context"]
-Steps = Float[np.ndarray, "window horizon"]
+    Context = Float[np.ndarray, "window context"]
+    Steps = Float[np.ndarray, "window horizon"]
+    Rule = Callable[[Context, int, int, "Levels"], Forecast]
+    """A context, a horizon and a season in steps, and levels, to a forecast of each window from itself alone."""
+
 Levels = tuple[float, ...]
-Rule = Callable[[Context, int, int, Levels], Forecast]
-"""A context, a horizon and a season in steps, and levels, to a forecast of each window from itself alone."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def seasonal_naive(context: Context, horizon: int, season: int, levels: Levels =
     of it. A phase that was never observed takes the last value and its interval. `season` is in steps; 1 makes this
     the last value.
     """
+    import numpy as np
+
     if season < 1:
         raise ConfigError(f"season is {season} steps: give at least 1 (which is the last value).")
     values = checked(context, horizon)
@@ -103,6 +106,8 @@ def context_mean(context: Context, horizon: int, season: int = 1, levels: Levels
 
     With one observed value the interval has no width. `season` is not used.
     """
+    import numpy as np
+
     del season
     values = checked(context, horizon)
     observed = (~np.isnan(values)).sum(axis=1, keepdims=True)
@@ -113,6 +118,8 @@ def context_mean(context: Context, horizon: int, season: int = 1, levels: Levels
 
 def checked(context: Context, horizon: int) -> Context:
     """The context in double precision; raises DataError where a window has nothing to forecast from."""
+    import numpy as np
+
     if horizon < 1:
         raise ConfigError(f"horizon is {horizon} steps: give at least 1.")
     empty = np.flatnonzero(np.isnan(context).all(axis=1))
@@ -129,6 +136,8 @@ def checked(context: Context, horizon: int) -> Context:
 
 def _last(values: Context, horizon: int) -> tuple[Steps, Steps]:
     """Point and deviation of the last value; the deviation is 0 where a context has one observed value."""
+    import numpy as np
+
     point, deviation = _carried(values, horizon, 1)
     return point, np.nan_to_num(deviation)
 
@@ -138,6 +147,8 @@ def _carried(values: Context, horizon: int, season: int) -> tuple[Steps, Steps]:
 
     NaN in the point where a phase was never observed, NaN in the deviation where no phase was observed twice.
     """
+    import numpy as np
+
     windows, context = values.shape
     cycles = -(-context // season)
     grid = np.full((windows, cycles * season), np.nan)
@@ -163,6 +174,8 @@ def _carried(values: Context, horizon: int, season: int) -> tuple[Steps, Steps]:
 
 def _spread(values: Context) -> Float[np.ndarray, "window 1"]:
     """Standard deviation of the observed values (T - 1 degrees of freedom), 0 where there is one."""
+    import numpy as np
+
     observed = (~np.isnan(values)).sum(axis=1, keepdims=True)
     centred = values - np.nanmean(values, axis=1, keepdims=True)
     return np.asarray(np.sqrt(np.nansum(np.square(centred), axis=1, keepdims=True) / np.maximum(observed - 1, 1)))
@@ -170,7 +183,8 @@ def _spread(values: Context) -> Float[np.ndarray, "window 1"]:
 
 def _forecast(point: Steps, deviation: Steps, levels: Levels) -> Forecast:
     """Gaussian quantiles around the point forecast."""
-    from scipy.special import ndtri  # when it is needed: listing models takes half as long without it
+    import numpy as np
+    from scipy.special import ndtri
 
     check_levels(levels)
     quantiles = point[..., None] + deviation[..., None] * ndtri(np.array(levels))

@@ -18,20 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Float
-
 from loracast.errors import BackboneError, ConfigError
 from loracast.files import write_json, written
 from loracast.models.base import ModelCard, needed
 from loracast.models.levels import between
-from loracast.models.naive import Context, Levels, checked
+from loracast.models.naive import Levels, checked
 from loracast.models.registry import Family, Release, Wanted
 from loracast.types import LEVELS, Rows
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
     from torch import Tensor, nn
+
+    from loracast.models.naive import Context
 
 DROPOUT = 0.1
 """Of N-HiTS and TFT, as in the N-HiTS of arXiv 2311.04770; neuralforecast's N-BEATS has none."""
@@ -66,6 +66,7 @@ def scaled(context: Context, device: torch.device) -> Scaled:
     constant context by its rounding error, which makes the targets of the window millions; here it is centred only. A
     context without an observed value is all zeros.
     """
+    import numpy as np
     import torch
 
     observed = ~np.isnan(context)
@@ -296,6 +297,7 @@ def _with_card(wanted: Wanted, net: nn.Module, context: int, horizon: int, model
 @contextmanager
 def _unseeded() -> Iterator[None]:
     """Undo what neuralforecast does to the process: its import draws, and a network seeds everything and logs that."""
+    import numpy as np
     import torch
 
     numpy_state, python_state, environment = np.random.get_state(), random.getstate(), dict(os.environ)

@@ -4,21 +4,28 @@ The observed span of a context is the series: gaps in it are interpolated linear
 whose last values are missing is forecast that much further ahead. A season is fitted where the span holds two of them.
 """
 
+from __future__ import annotations
+
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-import numpy as np
-from jaxtyping import Float
+from typing import TYPE_CHECKING, Any
 
 from loracast.errors import ConfigError, DataError
 from loracast.models.base import needed
 from loracast.models.levels import check_levels
-from loracast.models.naive import Context, Levels, Rule, RuleModel, checked, last_value
+from loracast.models.naive import Levels, RuleModel, checked, last_value
 from loracast.models.registry import Family, Release, Wanted
 from loracast.types import LEVELS, Forecast
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+    from loracast.models.naive import Context, Rule
+
+    Series = Float[np.ndarray, " time"]
 
 SPARE = 8
 """Fewest values beyond the season: all but a seasonal model's first states can then be estimated with one to spare."""
@@ -28,7 +35,6 @@ FEWEST_FITS = 10
 
 logger = logging.getLogger(__name__)
 
-Series = Float[np.ndarray, " time"]
 Maker = Callable[[int], Any]
 """A season to a model of statsforecast."""
 
@@ -60,6 +66,8 @@ def _forecast(make: Maker, context: Context, horizon: int, season: int, levels: 
     A context that is constant, holds fewer than eight observed values, or that the library cannot fit takes the last
     value with its interval, which is exponential smoothing with weight 1: without width where all values are equal.
     """
+    import numpy as np
+
     if season < 1:
         raise ConfigError(f"season is {season} steps: give at least 1 (which is no season).")
     check_levels(levels)
@@ -91,6 +99,8 @@ def _fitted(
     make: Maker, series: Series, steps: int, season: int, levels: Levels
 ) -> Float[np.ndarray, "step level"] | None:
     """Quantiles of the fitted model for `steps` steps; None where the library finds no model."""
+    import numpy as np
+
     seasonal = len(series) >= max(2 * season, season + SPARE + 1)
     widths = sorted({width for level in levels if (width := _width(level)) > 0})
     try:
@@ -112,6 +122,8 @@ def _width(level: float) -> int | float:
 
 def _quantile(found: Mapping[str, Any], level: float) -> Float[np.ndarray, " step"]:
     """A level of what the library forecast. Theta's intervals are simulated, and may miss its own point forecast."""
+    import numpy as np
+
     point, width = found["mean"], _width(level)
     if width == 0:
         return np.asarray(point)
@@ -123,6 +135,8 @@ def _quantile(found: Mapping[str, Any], level: float) -> Float[np.ndarray, " ste
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Keep numpy's random state, which statsforecast seeds for its simulations, and hush its failed optimizations."""
+    import numpy as np
+
     state = np.random.get_state()
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
