@@ -197,4 +197,5 @@ def bring(monkeypatch: pytest.MonkeyPatch, group: str, *found: object) -> None:
         return SimpleNamespace(value="ward:Brought", dist=SimpleNamespace(name="loracast-ward"), load=load)
 
     entries = [entry(one) for one in found]
-    monkeypatch.setattr("loracast.spec.entry_points", lambda group, asked=group: entries if group == asked else [])
+    theirs = SimpleNamespace(select=lambda group, asked=group: entries if group == asked else [])
+    monkeypatch.setattr("loracast.spec._installed", lambda places: theirs)

@@ -3,11 +3,16 @@
 Also what may stand in the tables that are asked from: the models, methods and readers that other packages bring.
 """
 
+import ast
+import functools
+import inspect
+import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 
 from loracast.errors import ConfigError
 
@@ -19,7 +24,17 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class Frozen(BaseModel):
     """Settings or facts that do not change once they stand; unknown keys, NaN and infinity are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    # A class is built when its first object is: a command has use for few of those that its files define.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema of pydantic with the words of each field."""
+        schema = handler(core_schema)
+        told, properties = described(cls), handler.resolve_ref_schema(schema).get("properties", {})
+        for name in told.keys() & properties.keys():
+            properties[name].setdefault("description", told[name])
+        return schema
 
 
 class Asked(Frozen):
@@ -40,6 +55,43 @@ class Asked(Frozen):
 
         # Pydantic calls it for an object that is made by name alone, and not for one within another.
         __init__.__pydantic_base_init__ = True
+
+
+def described(kind: type[Frozen]) -> dict[str, str]:
+    """What each field of a class is, in words: its description, else the docstring below it.
+
+    Read from the source when somebody asks. pydantic would do so whenever a class is made, which takes longer than most
+    commands.
+
+    >>> described(ForecastSpec)["batch_size"]
+    'Windows that are in memory at a time; changes no number.'
+    """
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        if issubclass(one, Frozen):
+            found |= _docstrings(one.__module__).get(one.__qualname__, {})
+    given = {name: field.description for name, field in kind.model_fields.items()}
+    return {name: told for name in given if (told := given[name] or found.get(name))}
+
+
+@functools.cache
+def _docstrings(module: str) -> dict[str, dict[str, str]]:
+    """The docstrings below the fields of every class in a module, by the name of the class; none without a source."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (KeyError, OSError, TypeError):
+        return {}
+    kinds = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return {kind.name: dict(_below(kind.body)) for kind in kinds}
+
+
+def _below(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """Each annotated name in the body of a class that has a docstring below it, and the docstring."""
+    for field, after in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
+            told = getattr(after.value, "value", None)
+            if isinstance(told, str):
+                yield field.target.id, inspect.cleandoc(told)
 
 
 Spec = TypeVar("Spec", bound=Frozen)
@@ -203,12 +255,19 @@ class Brought(NamedTuple):
         return ConfigError(f"{self.told} {why}. Mend the package, or uninstall it.")
 
 
+@functools.lru_cache(maxsize=1)
+def _installed(places: tuple[str, ...]) -> Any:
+    """All entry points of the packages in these places: to look through all packages takes as long as a group does."""
+    del places
+    return entry_points()
+
+
 def brought(group: str, kind: str) -> Iterator[Brought]:
     """What installed packages bring by entry points of `group`; `kind` is what messages call one, such as "reader".
 
     Raises ConfigError for one that cannot be loaded.
     """
-    for entry in entry_points(group=group):
+    for entry in _installed(tuple(sys.path)).select(group=group):
         one = Brought(
             None, f"The {kind} {entry.value} of the package {entry.dist.name if entry.dist else entry.module}"
         )

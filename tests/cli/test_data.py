@@ -13,6 +13,7 @@ from loracast.cli import app
 from loracast.data.readers import readers
 from loracast.data.table import Table
 from loracast.errors import ConfigError
+from loracast.spec import described
 from tests.data.readers.test_readers import WardReader, installed  # noqa: F401  a fixture
 
 every_reader = pytest.mark.parametrize("name", readers())
@@ -33,7 +34,7 @@ def test_every_field_is_an_option_that_is_explained(name):
     assert set(options) == {*kind.model_fields, "out", "overwrite", "temp", "as_json"} - {"source"}
     for field, about in kind.model_fields.items():
         if field != "source":
-            assert options[field].help.removesuffix(" Repeatable.").endswith(about.description)
+            assert options[field].help.removesuffix(" Repeatable.").endswith(described(kind)[field])
             assert options[field].required == (about.is_required() or field in kind.required)
 
 

@@ -15,6 +15,7 @@ import loracast
 from loracast.cli.completion import BACKBONES, ENGINES, METHODS, TRACKERS
 from loracast.cli.terminal import folder_out, json_out, table_out, temp_in
 from loracast.errors import ConfigError
+from loracast.spec import described
 from loracast.tuning.methods import BUILT_IN
 
 app = typer.Typer(
@@ -86,9 +87,10 @@ def _settings_of_methods() -> dict[str, tuple[Any, str]]:
     told: dict[str, dict[str, list[str]]] = {}
     types: dict[str, Any] = {}
     for kind in BUILT_IN:
+        words = described(kind)
         for name, field in kind.model_fields.items():
             types[name] = field.annotation
-            told.setdefault(name, {}).setdefault(field.description or "", []).append(kind.name)
+            told.setdefault(name, {}).setdefault(words.get(name, ""), []).append(kind.name)
     return {
         name: (types[name], " ".join(f"{text} [{', '.join(takers)}]" for text, takers in texts.items()))
         for name, texts in told.items()

@@ -13,6 +13,7 @@ from loracast.cli.app import AsJson, FolderOut, Overwrite, Seed, TableOut, Temp,
 from loracast.cli.completion import FIELDS
 from loracast.cli.terminal import say
 from loracast.errors import ConfigError
+from loracast.spec import described
 
 
 class ReaderCommands(TyperGroup):
@@ -74,7 +75,10 @@ def _command_of(kind: Any) -> Callable[..., None]:
             print(attrition.as_text())
             print(f"\nWrote {out}")
 
-    asked = [_parameter(name, field, needed=name in kind.required) for name, field in fields.items()]
+    words = described(kind)
+    asked = [
+        _parameter(name, field, words.get(name, ""), needed=name in kind.required) for name, field in fields.items()
+    ]
     asked.sort(key=lambda one: one.name != "path")
     asked.insert("path" in fields, _named("out", TableOut))
     asked += [_named(name, *way) for name, way in ways.items()]
@@ -84,10 +88,10 @@ def _command_of(kind: Any) -> Callable[..., None]:
     return command
 
 
-def _parameter(name: str, field: Any, *, needed: bool) -> inspect.Parameter:
+def _parameter(name: str, field: Any, words: str, *, needed: bool) -> inspect.Parameter:
     """The argument or option of one field of a reader; a list is written with commas between."""
     plain = _plain(field.annotation)
-    told = ("Comma-separated: " if plain is tuple else "") + (field.description or "")
+    told = ("Comma-separated: " if plain is tuple else "") + words
     if name == "path":
         return _named(name, Annotated[Path, typer.Argument(metavar="SOURCE", help=told)])
     kind = plain if plain in (int, float, bool, Path) else str

@@ -23,8 +23,7 @@ Token = Annotated[int, Field(ge=0, le=2**31)]
 class Foreign(Frozen):
     """Keys that are known; whatever else a config has is left where it is."""
 
-    # Nobody asks for the words of these keys, and finding them reads the source of each class, whenever one starts.
-    model_config = ConfigDict(extra="ignore", strict=True, use_attribute_docstrings=False)
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 def _one_token(given: Any) -> Any:
