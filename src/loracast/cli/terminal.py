@@ -8,15 +8,17 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import click
-from rich.console import Console, RenderableType
+import typer
 
 from loracast.errors import ConfigError, LoracastError
 from loracast.files import refuse_taken
 from loracast.files.texts import terminal_text
 from loracast.training import distributed
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 PIPED_WIDTH = 200
 """Columns of a table that no terminal shows: as many as it needs, because rich would cut names short at 80."""
@@ -52,37 +54,37 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 def say(line: str) -> None:
     """Print a note of progress to stderr; of several processes that train together the main one does."""
     if distributed.is_main():
-        _console(stderr=True).print(terminal_text(line), markup=False, soft_wrap=True)
+        typer.echo(terminal_text(line), err=True)
 
 
-def show(result: RenderableType) -> None:
-    """Print a table or text, which is no markup, to stdout; of several processes that train together the main one."""
-    if distributed.is_main():
-        shown = terminal_text(result) if isinstance(result, str) else result
-        _console().print(shown, markup=False, soft_wrap=isinstance(result, str))
+def show(result: "RenderableType") -> None:
+    """Print a table or text to stdout; of several processes that train together the main one does."""
+    if not distributed.is_main():
+        return
+    if isinstance(result, str):
+        typer.echo(terminal_text(result))
+        return
+    from rich.console import Console  # for tables alone: a refusal need not wait for it
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(result, markup=False)
 
 
-def _console(*, stderr: bool = False) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPED_WIDTH)
-
-
-def table_out(context: click.Context, path: Path) -> Path:
+def table_out(context: typer.Context, path: Path) -> Path:
     """Check, before any work is done, that a Parquet table can be put at `path`; raises ConfigError."""
     return _file_out(context, path, "Parquet", "vitals.parquet")
 
 
-def json_out(context: click.Context, path: Path) -> Path:
+def json_out(context: typer.Context, path: Path) -> Path:
     """Check, before any work is done, that a JSON file can be put at `path`; raises ConfigError."""
     return _file_out(context, path, "JSON", "result.json")
 
 
-def page_out(context: click.Context, path: Path) -> Path:
+def page_out(context: typer.Context, path: Path) -> Path:
     """Check, before any work is done, that a page can be put at `path`; raises ConfigError."""
     return _file_out(context, path, "HTML", "compare.html")
 
 
-def _file_out(context: click.Context, path: Path, kind: str, example: str) -> Path:
+def _file_out(context: typer.Context, path: Path, kind: str, example: str) -> Path:
     ending = Path(example).suffix
     if path.is_dir():
         raise ConfigError(f"--out {path} is a folder. Give a file, such as {path / example}.")
@@ -91,7 +93,7 @@ def _file_out(context: click.Context, path: Path, kind: str, example: str) -> Pa
     return _free(context, path)
 
 
-def folder_out(context: click.Context, path: Path | None) -> Path | None:
+def folder_out(context: typer.Context, path: Path | None) -> Path | None:
     """Check, before any work is done, that a folder can be put at `path`; raises ConfigError."""
     if path is None:
         return None
@@ -107,7 +109,7 @@ def temp_in(path: Path | None) -> Path | None:
     return path
 
 
-def _free(context: click.Context, path: Path) -> Path:
+def _free(context: typer.Context, path: Path) -> Path:
     """Refuse a place that is taken, in a command that writes its result at once; others continue what they began."""
     asked = context.params
     if "overwrite" in asked and not asked.get("resume"):
@@ -195,7 +197,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _fail(message: str, code: int) -> NoReturn:
     _close_bars()
-    _console(stderr=True).print(terminal_text(message), style="red", markup=False, soft_wrap=True)
+    coloured = False if os.environ.get("NO_COLOR") else None  # None: where a terminal shows it
+    typer.secho(terminal_text(message), fg=typer.colors.RED, err=True, color=coloured)
     sys.exit(code)
 
 

@@ -6,10 +6,12 @@ import os
 import tempfile
 import weakref
 from pathlib import Path
-
-from filelock import FileLock
+from typing import TYPE_CHECKING
 
 from loracast.files import _clear, _held, sweep
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 class PrivateFolder:
