@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -128,6 +127,8 @@ class _Check:
 
     def batch(self, batch: pa.RecordBatch) -> None:
         """Check one more batch; raises DataError at the first row that breaks a rule."""
+        import pyarrow.compute as pc  # its many functions take time; a table of other columns has been refused
+
         for name in ("patient", "stay", "series", "signal", "time"):
             self._refuse(pc.is_null(batch[name]), self._seen, f"has no {name}", "Fill it in.")
         self._refuse(
@@ -143,6 +144,8 @@ class _Check:
 
     def _neighbours(self, batch: pa.RecordBatch, first: int) -> None:
         """Compare each row with the one before it; `first` is the number in the file of the second row."""
+        import pyarrow.compute as pc
+
         before, after = batch.slice(0, batch.num_rows - 1), batch.slice(1)
         if after.num_rows == 0:
             return

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loracast.data.table import Table, patients_of
+from loracast.data.table import Table, patients_of, refuse_absent
 from loracast.errors import ConfigError
 from loracast.files import digest
 from loracast.models.outline import outline
@@ -113,6 +113,7 @@ def sweep_ranks(
     `settings` are those of `rank_experiment`. Raises ConfigError before anything is trained where fewer than six
     validation patients have a window. What is done is not done again.
     """
+    refuse_absent(table)
     spec = rank_experiment(table, say=say, **settings)
     _refuse_undecidable(spec, Path(out))
     return _run(
@@ -141,6 +142,8 @@ def sweep_tables(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"Two tables are called {twice[0]}, and each has a folder of its name. Rename one.")
+    for table in tables:
+        refuse_absent(table)
     taken = Path(out) / RELATION
     if taken.exists() and not {row.data for row in read_facts(Relation, taken).rows} <= set(names):
         raise ConfigError(f"{taken} tells of other tables. Give another --out, or move it away.")
