@@ -126,6 +126,15 @@ def test_a_plot_shows_history_fan_and_truth_and_labels_its_bands(tuned, frame):
     assert not [text for text in shown if "Zq7x" in text or "Kw9v" in text]
 
 
+def test_a_plot_forecasts_the_first_series_and_not_all_of_them(table, monkeypatch):
+    from loracast.study.steps import ahead as steps
+
+    whole, seen = steps.ahead, []
+    monkeypatch.setattr(steps, "ahead", lambda context, *rest: seen.append(len(context)) or whole(context, *rest))
+    assert len(lc.load("last-value").plot(table, most=2).axes) == 2
+    assert sum(seen) == 2
+
+
 @pytest.mark.parametrize(("more", "why"), [({"samples": 99}, "from 100 at least"), ({"most": 0}, "most=0")])
 def test_a_plot_of_noise_or_of_nothing_is_refused(tuned, table, more, why):
     with pytest.raises(lc.ConfigError, match=why):

@@ -32,7 +32,8 @@ def tails(table: Table, plan: "ForecastPlan", *, truth: bool, most: int) -> list
         raise ConfigError(f"most={most}: that many series are none. Ask for 1 at least.")
     held = plan.horizon if truth else 0
     found: list[Example] = []
-    for part in tails_of(table, plan.context + held, plan.settings.batch_size, joint=plan.window.joint):
+    size = min(plan.settings.batch_size, most)  # what is not drawn need not be forecast
+    for part in tails_of(table, plan.context + held, size, joint=plan.window.joint):
         context = part.context[:, : plan.context]
         quantiles = ahead(context, rows_of_tails(part, table.step_seconds, plan), plan)
         future = part.context[:, plan.context :] if truth else np.full((len(context), plan.horizon), np.nan)
