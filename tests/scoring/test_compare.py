@@ -177,6 +177,8 @@ def test_a_pair_is_compared_on_each_signal_with_the_draws_that_are_asked_for():
     found = paired(ours, theirs)
     assert set(found) == set(SIGNALS)
     assert [one.verdict for one in found.values()] == ["better", "better"]
+    scored = summarise([ours[0]])
+    assert {name: one.windows for name, one in found.items()} == {name: scored[name].n_windows for name in SIGNALS}
     noisy = [arm(noise_seed=2)]
     usual = paired(ours, noisy)
     assert usual == paired(ours, noisy, seed=0, resamples=RESAMPLES)

@@ -29,16 +29,20 @@ def test_a_step_lies_beyond_the_range_if_any_quantile_does_and_zero_is_no_value(
 
 
 def test_steps_widths_and_spreads_are_those_of_the_windows_of_each_signal():
-    context = np.array([[1, 3, NAN, 1, 3], [5, NAN, NAN, NAN, NAN], [90, 94, 92, NAN, NAN]], np.float32)
-    quantiles = np.array([[[-1, 2]] * 2, [[0, 1]] * 2, [[90, 101], [90, 99]]], np.float32)
-    signal, width = np.array([1, 1, 0]), np.array([0.5, 9.0, 0.25])
-    for batches in ([slice(0, 3)], [slice(0, 1), slice(1, 3)]):
+    context = np.array(
+        [[1, 3, NAN, 1, 3], [5, NAN, NAN, NAN, NAN], [90, 94, 92, NAN, NAN], [2, 8, NAN, NAN, 8]], np.float32
+    )
+    quantiles = np.array([[[-1, 2]] * 2, [[0, 1]] * 2, [[90, 101], [90, 99]], [[0, 1]] * 2], np.float32)
+    signal, width = np.array([1, 1, 0, 1]), np.array([0.5, 9.0, 0.25, 1.5])
+    for batches in ([slice(0, 4)], [slice(0, 1), slice(1, 4)]):
         noticed = Noticed(SIGNALS)
         for rows in batches:
             noticed.add(context[rows], quantiles[rows], signal[rows], width[rows])
         assert noticed.facts() == {
             "spo2": Forecasts(steps=2, beyond_range=1, token_width=0.25, spread=float(np.std([90.0, 94.0, 92.0]))),
-            "own": Forecasts(steps=4, beyond_range=0, token_width=0.5, spread=1.0),
+            "own": Forecasts(
+                steps=6, beyond_range=0, token_width=1.0, spread=(1.0 + float(np.std([2.0, 8.0, 8.0]))) / 2
+            ),
         }
 
 

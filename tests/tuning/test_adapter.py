@@ -53,6 +53,7 @@ def test_a_loaded_adapter_forecasts_what_the_saved_one_did(tiny, tmp_path, metho
     assert torch.equal(forecast(loaded), forecast(attached.model))
     assert not torch.equal(forecast(loaded), forecast(load_backbone(str(tiny))))
     assert not loaded.net.training
+    assert method == "full" or not any(parameter.requires_grad for parameter in loaded.net.parameters())
 
 
 def test_plain_peft_opens_it_on_the_plain_network(tiny, tmp_path):
