@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 
 from loracast.errors import ConfigError
+from loracast.types import Precision
 
 Share = Annotated[float, Field(gt=0, le=1)]
 AtLeastZero = Annotated[float, Field(ge=0)]
@@ -208,6 +209,9 @@ class ForecastSpec(Asked):
     batch_size: int = Field(default=64, ge=1)
     """Windows that are in memory at a time; changes no number."""
     seed: Seed = 0
+    precision: Precision = "float32"
+    """What pretrained networks multiply in. bfloat16 has numbers of its own, and is quicker where the processor or GPU
+    has it: AMX, AVX512_BF16, CUDA. Which of the two is never chosen by the machine."""
 
 
 def parse(kind: type[Spec], content: dict[str, Any], what: str) -> Spec:

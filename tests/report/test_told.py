@@ -5,8 +5,9 @@ from loracast.scoring.facts import Forecasts
 from loracast.study.summary import ForecastFacts
 
 PLAIN = ForecastFacts(
-    series=42, too_sparse=0, least_observed=0.5, context=24, samples=100, clipped=False, keyed=False, signals={}
-)
+    series=42, too_sparse=0, least_observed=0.5, context=24, samples=100, precision="float32", clipped=False,
+    keyed=False, signals={},
+)  # fmt: skip
 
 
 def told(**changes) -> list[str]:
@@ -30,6 +31,11 @@ def test_what_cannot_be_is_counted_by_signal_and_whether_it_was_clipped():
     signals = {"spo2": Forecasts(steps=1200, beyond_range=7), "map": Forecasts(steps=6, beyond_range=0)}
     assert told(signals=signals)[1].endswith("spo2 7 of 1,200; --clip sets them to its bounds.")
     assert told(signals=signals, clipped=True)[1].endswith("they were set to its bounds.")
+
+
+def test_another_precision_than_the_usual_is_said():
+    assert told(precision="bfloat16")[1].startswith("Computed in bfloat16")
+    assert len(told(precision=None)) == len(told()) == 2
 
 
 def test_few_paths_are_said_and_where_none_are_drawn_nothing_is():

@@ -56,6 +56,13 @@ MethodName = Annotated[
 ]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate; the method's default.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
+PrecisionName = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="What a pretrained network multiplies in: float32, or bfloat16, which has numbers of its own.",
+    ),
+]
 Joint = Annotated[bool, typer.Option("--joint", help="Windows of a stay's signals together (MOIRAI, Chronos-2).")]
 Stride = Annotated[int | None, typer.Option(help="Steps between two windows; the horizon if not given.")]
 MinContext = Annotated[

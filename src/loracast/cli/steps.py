@@ -18,6 +18,7 @@ from loracast.cli.app import (
     MinContext,
     MinTarget,
     Overwrite,
+    PrecisionName,
     RowsAsJson,
     Seed,
     Shares,
@@ -199,6 +200,7 @@ def forecast(
     ] = None,
     samples: Annotated[int, typer.Option(help="Sample paths a series.")] = 100,
     seed: Seed = 0,
+    precision: PrecisionName = "float32",
     overwrite: Overwrite = False,
 ) -> None:
     """Forecast what follows every series. Quantiles, as a Parquet table that names patients and stays.
@@ -215,7 +217,7 @@ def forecast(
         adapter=adapter,
         backbone=backbone,
         window={"context": context, "horizon": horizon, "joint": joint or None, "min_context_observed": min_observed},
-        forecasting={"samples": samples, "seed": seed},
+        forecasting={"samples": samples, "seed": seed, "precision": precision},
         clip=clip,
         keyed=keyed,
         overwrite=overwrite,
@@ -248,6 +250,7 @@ def evaluate(
         typer.Option("--split-seed", "--seed", help="Seed of the patient split; 0. Adapters bring their own split."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Sample paths a window.")] = 100,
+    precision: PrecisionName = "float32",
     form: Form = TABLE,
     as_json: Annotated[
         bool, typer.Option("--json", help="The whole summary: also checks, choices and what was read, as JSON.")
@@ -266,7 +269,7 @@ def evaluate(
         adapters=adapter or [],
         backbone=backbone,
         window=window_of(context, horizon, joint, stride=stride, min_context=min_context, min_target=min_target),
-        forecasting={"samples": samples},
+        forecasting={"samples": samples, "precision": precision},
         split=split_of(split_seed, shares, folds, fold),
     )
     if as_json:

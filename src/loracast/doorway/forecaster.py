@@ -14,7 +14,7 @@ from loracast.errors import ConfigError, DataError
 from loracast.models.base import within
 from loracast.spec import ForecastSpec, WindowSpec
 from loracast.tuning.arm import BY_KIND, ArmSpec
-from loracast.types import LEVELS, Rows
+from loracast.types import LEVELS, Precision, Rows
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -69,6 +69,7 @@ class Forecaster:
         quantile_levels: Sequence[float] = LEVELS,
         samples: int = 100,
         seed: int = 0,
+        precision: Precision = "float32",
         season: int | None = None,
         min_context_observed: float | None = None,
         progress: bool = False,
@@ -84,6 +85,7 @@ class Forecaster:
         quantile_levels: Sequence[float] = LEVELS,
         samples: int = 100,
         seed: int = 0,
+        precision: Precision = "float32",
         season: int | None = None,
         min_context_observed: float | None = None,
         progress: bool = False,
@@ -98,6 +100,7 @@ class Forecaster:
         quantile_levels: Sequence[float] = LEVELS,
         samples: int = 100,
         seed: int = 0,
+        precision: Precision = "float32",
         season: int | None = None,
         min_context_observed: float | None = None,
         progress: bool = False,
@@ -112,6 +115,7 @@ class Forecaster:
         quantile_levels: Sequence[float] = LEVELS,
         samples: int = 100,
         seed: int = 0,
+        precision: Precision = "float32",
         season: int | None = None,
         min_context_observed: float | None = None,
         progress: bool = False,
@@ -127,9 +131,9 @@ class Forecaster:
 
         `horizon` and `context` are in steps: those of the adaptation; else 6 hours after 24 for steps of an hour, after
         all of an array as far as the model takes it (`WindowSpec.resolved`). `samples` are the paths of a model that
-        draws some. A series of whose context less than the share `min_context_observed` (half) was observed gets NaN,
-        and a LoracastWarning counts these. Raises ConfigError, DataError, AdapterError and BackboneError where data or
-        settings do not fit the model.
+        draws some, `precision` what a pretrained network multiplies in (`ForecastSpec`). A series of whose context less
+        than the share `min_context_observed` (half) was observed gets NaN, and a LoracastWarning counts these. Raises
+        ConfigError, DataError, AdapterError and BackboneError where data or settings do not fit the model.
 
         >>> tuned.forecast(table).columns[:6].tolist()
         ['patient', 'stay', 'signal', 'time', '0.1', '0.2']
@@ -141,7 +145,7 @@ class Forecaster:
 
         given = {"horizon": horizon, "context": context, "season": season, "min_context_observed": min_context_observed}
         window = asked(WindowSpec, given, "The forecast")
-        settings = asked(ForecastSpec, {"samples": samples, "seed": seed}, "The forecast")
+        settings = asked(ForecastSpec, {"samples": samples, "seed": seed, "precision": precision}, "The forecast")
         levels = ascending(quantile_levels)
         if isinstance(data, np.ndarray):
             with quiet():

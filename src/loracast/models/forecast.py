@@ -19,6 +19,7 @@ from loracast.data.windows import WindowSet
 from loracast.models.base import Model, Sampler
 from loracast.models.draws import power_of_two, quantiles_of
 from loracast.models.magnitude import factor_of, sized
+from loracast.models.precision import computing, precision_of
 from loracast.scoring.cells import score_cells
 from loracast.scoring.noticed import Noticed
 from loracast.scoring.sums import Sums
@@ -86,20 +87,21 @@ def predict(
     parts = _parts(model, spec.samples) if halves else [slice(None)]
     found = torch.empty(len(parts), len(given), horizon, len(levels))
     size = model.windows_a_pass(spec.samples) if hasattr(model, "windows_a_pass") else _windows_a_pass(model)
-    for chosen, count, group in _passes(len(given), rows.group, rows.series, size):
-        asked = replace(
-            rows,
-            start=rows.start[chosen],
-            group=group,
-            series=None if rows.series is None else rows.series[chosen],
-        )
-        settings: dict[str, Any] = {"samples": spec.samples, "seed": spec.seed, "rows": asked}
-        if len(parts) > 1:
-            paths = model.paths(given[chosen], horizon, **settings)[:count]  # type: ignore[attr-defined]
-            for place, part in zip(found, parts, strict=True):
-                place[chosen[:count]] = quantiles_of(paths[:, part], levels)
-        else:
-            found[0, chosen[:count]] = model.forecast(given[chosen], horizon, levels=levels, **settings)[:count]
+    with computing(model, precision_of(model, spec)):
+        for chosen, count, group in _passes(len(given), rows.group, rows.series, size):
+            asked = replace(
+                rows,
+                start=rows.start[chosen],
+                group=group,
+                series=None if rows.series is None else rows.series[chosen],
+            )
+            settings: dict[str, Any] = {"samples": spec.samples, "seed": spec.seed, "rows": asked}
+            if len(parts) > 1:
+                paths = model.paths(given[chosen], horizon, **settings)[:count]  # type: ignore[attr-defined]
+                for place, part in zip(found, parts, strict=True):
+                    place[chosen[:count]] = quantiles_of(paths[:, part], levels)
+            else:
+                found[0, chosen[:count]] = model.forecast(given[chosen], horizon, levels=levels, **settings)[:count]
     quantiles = (found.double() / factor[:, :, None]).float().numpy()
     return Forecast(quantiles[0], levels, quantiles[1:] if len(parts) > 1 else None)
 

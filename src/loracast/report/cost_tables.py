@@ -50,6 +50,7 @@ COSTS = (
         optional=True,
         value=value_of("forecast_seconds"),
     ),
+    Column("precision", lambda row: row["precision"] or ABSENT, words=True, optional=True, value=value_of("precision")),
     Column(
         "a window",
         lambda row: _milliseconds(row["forecast_milliseconds_per_window"]),
@@ -77,8 +78,8 @@ COSTS = (
 )
 LONGER = {
     "a step": "a training step", "steps": "training steps", "forecasting": "forecasting the test windows",
-    "a window": "a window's forecast", "on the GPU": "peak memory on the GPU", "saved": "size of what is saved",
-    "energy": "energy of training",
+    "a window": "a window's forecast", "precision": "precision of the forecasts",
+    "on the GPU": "peak memory on the GPU", "saved": "size of what is saved", "energy": "energy of training",
 }  # fmt: skip
 """What a cost is called where no other stands beside it."""
 

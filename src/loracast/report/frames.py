@@ -147,7 +147,7 @@ def costs(summary: Summary) -> pd.DataFrame:
         {
             **_who(arm), "trains": arm.trains, "seeds": len(arm.seeds),
             "best_step": ", ".join(f"{step:,}" for step in arm.best_step if step is not None),
-            **_sizes(arm), **dict(arm.costs),
+            "precision": arm.precision, **_sizes(arm), **dict(arm.costs),
         }
         for arm in summary.arms
     ]  # fmt: skip

@@ -23,6 +23,8 @@ def forecast_told(facts: ForecastFacts) -> list[str]:
         lines.append(
             f"Drawn from {facts.samples} sample paths: of fewer than {FEWEST_PATHS}, quantiles are rough (check C13)."
         )
+    if facts.precision == "bfloat16":
+        lines.append("Computed in bfloat16: the numbers differ a little from those in float32, the usual precision.")
     lines.append(
         "Patients and stays stand in it by pseudonyms, which nobody without the key can make."
         if facts.keyed

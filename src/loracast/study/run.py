@@ -18,6 +18,7 @@ from loracast.data.windows import Windows, WindowSet
 from loracast.files import write_json, written
 from loracast.models.base import Model, Network, Sampler, check_window
 from loracast.models.forecast import forecaster, score, signals_of
+from loracast.models.precision import precision_of
 from loracast.models.registry import families, kind_of, load_backbone, load_model
 from loracast.scoring.compare import summarise
 from loracast.scoring.facts import Validated
@@ -263,6 +264,7 @@ def _finish(job: _Job, trained: _Trained | None, run_id: str, *, progress: bool)
         versions=cost.versions(families()[card.family].packages),
         scores=summarise([sums]),
         samples=paths_of(attached.model, spec.forecast),
+        precision=precision_of(attached.model, spec.forecast),
         forecasts=noticed.facts(),
     )
     write_facts(result, job.folder / RESULT, overwrite=True)

@@ -122,6 +122,7 @@ def _arms(runs: Sequence[Run], results: Mapping[str, Sequence[RunResult]]) -> li
             hardware=_once([result.hardware for result in found]),
             costs=_mean_costs([result.costs for result in found]),
             samples=found[0].samples,
+            precision=found[0].precision,
             forecasts=_together([result.forecasts for result in found]),
         )
         for name, found in results.items()

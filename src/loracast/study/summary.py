@@ -12,7 +12,7 @@ from loracast.errors import ConfigError
 from loracast.files import read_json, write_json
 from loracast.scoring.facts import Checked, Difference, Forecasts, Scores, Validated
 from loracast.spec import Frozen
-from loracast.types import Kind
+from loracast.types import Kind, Precision
 
 FORMAT = 3
 """Of a results folder; one of another format is refused."""
@@ -116,6 +116,8 @@ class ArmSummary(ArmFacts):
     scores: dict[str, Scores]
     samples: int | None = None
     """Sample paths a window; None where none are drawn, or it is not known (results of 0.2 and before)."""
+    precision: Precision | None = None
+    """What its network multiplied in for its forecasts; None for what has none, and where it is not known."""
     forecasts: dict[str, Forecasts] = Field(default_factory=dict)
     """What was noticed of the forecasts by signal, all seeds together; empty where it is not known."""
     vs_zero_shot: dict[str, Difference] = Field(default_factory=dict)
@@ -207,6 +209,8 @@ class RunResult(ArmFacts):
     scores: dict[str, Scores]
     samples: int | None = None
     """Sample paths a window; None where none are drawn, or it is not known."""
+    precision: Precision | None = None
+    """What the network multiplied in for the forecasts; None for what has none, and where it is not known."""
     forecasts: dict[str, Forecasts] = Field(default_factory=dict)
     """What was noticed of the forecasts by signal; empty where it is not known."""
 
@@ -223,6 +227,8 @@ class ForecastFacts(Frozen):
     context: int
     samples: int | None
     """Sample paths a series; None where the model draws none."""
+    precision: Precision | None
+    """What the network multiplied in; None for a model without one."""
     clipped: bool
     """Whether quantiles were set to the bounds of what a signal can be; `signals` counts them before."""
     keyed: bool

@@ -312,7 +312,8 @@ class LagLlama(nn.Module):
         `turn` is the rotary table of the tokens' positions. `attend` replaces plain causal attention (a sampler with a
         cache). With `only_last` the last token alone is carried through the last layer.
         """
-        x = self.transformer["wte"](tokens.to(self.param_proj.dtype))
+        # What is added up over the layers stays in the weights' precision, also where autocast lowers that of products.
+        x = self.transformer["wte"](tokens.to(self.param_proj.dtype)).to(self.param_proj.dtype)
         last = self.config.n_layer - 1
         for layer, block in enumerate(self.blocks):
             x = block(x, layer, turn, attend or self.causal, only_last and layer == last)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loracast.models.nets.lag_llama import NORM_FLOOR, LagLlama, Rotation, StudentT
+from loracast.models.precision import dtype_of
 
 Columns = Float[Tensor, "_feature column"]
 
@@ -22,9 +23,9 @@ class _Map:
     """Linear maps that read the same tokens, their outputs one below the other, in the order of `rows`.
 
     What a tuner has put around a map is part of it: the matrix is then taken from what the module makes of the unit
-    vectors, once for all steps. A module that is no affine map, as its answer to one more vector shows, is called.
-    `norm` is the norm whose division the tokens have behind them (`_divided`), but not its factors: these are the
-    matrix's.
+    vectors, once for all steps. A module that is no affine map, as its answer to one more vector shows, is called; so
+    is a tuned one in bfloat16, where an update that is rounded together with its weight would be lost. `norm` is the
+    norm whose division the tokens have behind them (`_divided`), but not its factors: these are the matrix's.
     """
 
     def __init__(
@@ -34,13 +35,14 @@ class _Map:
         self._factors = None if norm is None else _factors(norm, width)
         self._matrix: Tensor | None = None
         self._offset: Tensor | None = None
+        self._dtype = dtype_of(modules[0])
         parts = [part for part in (_affine(module, width) for module in modules) if part is not None]
         if len(parts) == len(modules):
             matrix = torch.cat([matrix for matrix, _ in parts])[self._rows]
-            self._matrix = matrix if self._factors is None else matrix * self._factors
+            self._matrix = (matrix if self._factors is None else matrix * self._factors).to(self._dtype)
             if any(offset is not None for _, offset in parts):
                 offsets = [matrix.new_zeros(len(matrix)) if offset is None else offset for matrix, offset in parts]
-                self._offset = torch.cat(offsets)[self._rows, None]
+                self._offset = torch.cat(offsets)[self._rows, None].to(self._dtype)
 
     def __call__(self, x: Columns) -> Columns:
         if self._matrix is None:
@@ -49,8 +51,8 @@ class _Map:
         return self._matrix @ x if self._offset is None else torch.addmm(self._offset, self._matrix, x)
 
     def onto(self, x: Columns, taken: Columns) -> Columns:
-        """`x` and the outputs for `taken`."""
-        if self._matrix is None or self._offset is not None:
+        """`x` and the outputs for `taken`, in the precision of `x`."""
+        if self._matrix is None or self._offset is not None or self._dtype != x.dtype:
             return x + self(taken)
         return torch.addmm(x, self._matrix, taken)
 
@@ -73,6 +75,8 @@ def _affine(module: nn.Module, width: int) -> tuple[Tensor, Tensor | None] | Non
     if type(module) is nn.Linear:
         return module.weight, module.bias
     like = next(module.parameters())
+    if dtype_of(module) != like.dtype:
+        return None
     probe = torch.linspace(-1, 1, width, dtype=like.dtype, device=like.device)
     asked = torch.cat([torch.eye(width, dtype=like.dtype, device=like.device), like.new_zeros(1, width), probe[None]])
     made = module(asked[None])[0]
@@ -112,7 +116,7 @@ class Walk:
     def __init__(self, net: LagLlama, history: History, *, windows: int, steps: int) -> None:
         config, self._history, self._windows, self._steps = net.config, history, windows, steps
         self._heads, self._width = config.n_head, config.n_embd_per_head
-        width, self._count = config.width, 0
+        width, self._count, self._dtype = config.width, 0, net.param_proj.dtype
         self._own: list[tuple[Tensor, Tensor]] = []
         # Queries and keys by feature, then by head, so that a sum over features adds up whole planes.
         order = torch.arange(3 * width, device=net.param_proj.device).view(3, self._heads, self._width)
@@ -131,7 +135,7 @@ class Walk:
 
     def __call__(self, tokens: Columns, turn: Rotation) -> StudentT:
         """The predicted distribution of every path's next step, [column]; `turn` is that of the tokens' position."""
-        x = self._entrance(tokens.to(self._history.keys[0].dtype))
+        x = self._entrance(tokens.to(self._dtype)).to(self._dtype)
         turns = _turning(turn, x)
         self._count += 1
         for layer, (asked, taken, gated, back) in enumerate(self._layers):

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from loracast.models.nets.lag_llama import Attend, LagLlama, StudentT, rotation
 from loracast.models.nets.lag_llama_window import Window, features, lagged, level_and_spread
+from loracast.models.precision import dtype_of
 
 if TYPE_CHECKING:
     from loracast.models.nets.lag_llama_paths import Choose
@@ -137,5 +138,5 @@ class _Grown:
 
 
 def _empty(net: LagLlama, shape: tuple[int, ...]) -> _Kept:
-    like = next(net.parameters())
-    return like.new_empty(shape), like.new_empty(shape)
+    like, dtype = next(net.parameters()), dtype_of(net)
+    return like.new_empty(shape, dtype=dtype), like.new_empty(shape, dtype=dtype)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from loracast.models.draws import paths_at_once
+from loracast.models.precision import dtype_of
 
 if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
@@ -90,7 +91,7 @@ class _Kept:
     def __init__(self, net: T5ForConditionalGeneration, rows: int, steps: int) -> None:
         config = net.config
         shape = (config.num_decoder_layers, rows, steps, config.num_heads * config.d_kv)
-        self.keys, self.values = (torch.empty(shape, dtype=net.dtype, device=net.device) for _ in range(2))
+        self.keys, self.values = (torch.empty(shape, dtype=dtype_of(net), device=net.device) for _ in range(2))
         self._net = net
 
     def of_paths(self, paths: int, steps: int) -> _Kept:
@@ -115,7 +116,8 @@ class Decoder:
         self._net = net
         self._blocks = net.decoder.block
         read = net.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
-        self._hidden = torch.zeros_like(mask, dtype=read.dtype).masked_fill(~mask.bool(), torch.finfo(read.dtype).min)
+        lowest = torch.finfo(dtype_of(net)).min
+        self._hidden = torch.zeros_like(mask, dtype=dtype_of(net)).masked_fill(~mask.bool(), lowest)
         attentions = [block.layer[1].EncDecAttention for block in self._blocks]
         self._read = [[_by_head(one, part(read)).transpose(1, 2) for part in (one.k, one.v)] for one in attentions]
         own = self._blocks[0].layer[0].SelfAttention

@@ -17,6 +17,7 @@ from loracast.data.series import Tails, tails_of
 from loracast.data.table import Table
 from loracast.models.base import Model, check_window
 from loracast.models.levels import check_paths
+from loracast.models.precision import precision_of
 from loracast.scoring.noticed import Noticed
 from loracast.spec import ForecastSpec, WindowSpec
 from loracast.study.summary import ForecastFacts
@@ -86,6 +87,7 @@ def forecasts(table: Table, plan: ForecastPlan, *, progress: bool = True) -> Ite
             least_observed=spec.min_context_observed,
             context=plan.context,
             samples=plan.paths,
+            precision=precision_of(plan.model, plan.settings),
             clipped=plan.clip,
             keyed=plan.pseudonyms is not None,
             signals=noticed.facts(),

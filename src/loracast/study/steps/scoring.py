@@ -12,6 +12,7 @@ from loracast.errors import AdapterError
 from loracast.files import digest
 from loracast.models.base import Model, check_window, within
 from loracast.models.forecast import forecaster, score, signals_of
+from loracast.models.precision import precision_of
 from loracast.models.registry import families, load_model
 from loracast.scoring.compare import summarise
 from loracast.scoring.noticed import Noticed
@@ -139,6 +140,7 @@ def _score(
         versions=cost.versions(families()[known.family].packages if known.family in families() else ()),
         scores=summarise([sums]),
         samples=paths_of(one.model, settings),
+        precision=precision_of(one.model, settings),
         forecasts=noticed.facts(),
     )
     sums.to_parquet(folder / CELLS)
@@ -167,6 +169,7 @@ def _summary(
                 hardware=[],
                 costs=Costs(),
                 samples=result.samples,
+                precision=result.precision,
                 forecasts=result.forecasts,
             )
             for one, result in zip(competitors, results, strict=True)
