@@ -8,6 +8,7 @@ from loracast.errors import ConfigError
 from loracast.models import draws
 from loracast.models.base import Model
 from loracast.models.forecast import predict
+from loracast.models.registry import load_model
 from loracast.spec import ForecastSpec
 from loracast.types import LEVELS, Rows
 from tests.models.conftest import CONTEXT, DRAWS, HORIZON
@@ -44,6 +45,15 @@ def test_company_order_and_the_size_of_a_batch_change_no_bit(model):
     for size in (1, 7, 32):
         parts = [forecast(model, every[start : start + size]) for start in range(0, COUNT, size)]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("name", ["chronos-t5-nano", "lag-llama-nano"])
+def test_the_place_of_a_window_among_others_changes_no_bit_however_many_paths_it_has(name):
+    model = load_model(name)
+    for samples in (20, 40):
+        whole = forecast(model, np.arange(5), samples=samples)
+        for one in range(1, 5):
+            np.testing.assert_array_equal(forecast(model, np.arange(one, one + 1), samples=samples)[0], whole[one])
 
 
 def test_what_is_drawn_of_some_paths_does_not_depend_on_how_many_a_pass_holds(model, monkeypatch):
@@ -84,8 +94,6 @@ def test_a_level_that_a_model_was_not_trained_at_is_refused_not_made_up(model):
 
 
 def test_joint_windows_depend_on_their_group_and_on_no_other(folders):
-    from loracast.models.registry import load_model
-
     for family in ("moirai", "chronos2"):
         model, group = load_model(str(folders[family])), torch.tensor([0, 0, 1, 2, 2, 2, 3, 3])
         every = np.arange(8)

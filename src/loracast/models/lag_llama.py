@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loracast.errors import BackboneError
 from loracast.files import file_digest, write_json, written
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
-from loracast.models.draws import PATHS_AT_ONCE, quantiles_of, uniforms
+from loracast.models.draws import quantiles_of, uniforms
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
@@ -71,10 +71,12 @@ class LagLlamaBackbone:
         self._told = False
 
     def windows_a_pass(self, samples: int) -> int:
-        """As many as make up the paths that fill a processor, one at a time in the exact procedure; more on a GPU."""
-        if self.procedure == "exact":
-            return 1
-        return max(1, PATHS_AT_ONCE // samples) if next(self.net.parameters()).device.type == "cpu" else 64
+        """One on a processor and in the exact procedure, more on a GPU.
+
+        Every path is a column of one product of matrices, whose last bits depend on where in it a column stands: the
+        paths of two windows side by side would be right, but not the same to the last bit in the other's place.
+        """
+        return 1 if self.procedure == "exact" or next(self.net.parameters()).device.type == "cpu" else 64
 
     @property
     def card(self) -> ModelCard:
