@@ -1,13 +1,13 @@
 """Score forecasts in bfloat16 against float32 on real series: what the option `precision` changes.
 
-    python benchmarks/precision.py DATA [--windows 1000] [--json benchmarks/precision.json]
+    python benchmarks/precision.py DATA [--windows 200] [--json benchmarks/precision.json]
 
 DATA holds `shanghai-cgm/cgm_long.csv.gz` (1 h ahead from 12 h) and `cinc2019/*.tar.xz` (6 h ahead from 24 h), as for
 `zero_shot.py`. The nano backbones, as they ship, forecast the same seeded choice of windows of all patients in both,
 with the same numbers from the same streams. Told are each score in float32, the difference to it in bfloat16 with its
 95 % interval over patients, and the mean distance of two medians as a share of the mean width between the 10 % and 90 %
 quantiles. bfloat16 is emulated where a machine has none: the scores are then what they are on one that has it, but for
-rounding, and no time is told.
+rounding, and no time is told: emulation is slow.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--windows", type=int, default=1000)
+    parser.add_argument("--windows", type=int, default=200)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     facts = {

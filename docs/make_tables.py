@@ -134,6 +134,32 @@ def runs_markdown(folder: Path) -> str:
     return "\n".join(rows) + "\n\n" + "\n\n".join(told)
 
 
+def precision_markdown(folder: Path) -> str:
+    """What `benchmarks/precision.py` measured: a row a table, backbone, signal and score."""
+    found = read_json(folder / "precision.json")
+    head = "| table | signal | backbone | score | float32 | bfloat16 less float32 | medians apart | patients, windows |"
+    rows = [head, "|---|---|---|---|--:|--:|--:|--:|"]
+    for row in found["rows"]:
+        low, high = row["interval"]
+        cells = (
+            row["table"],
+            row["signal"].replace("_", " "),
+            row["backbone"],
+            SCORES[row["score"]],
+            f"{row['float32']:.3f}",
+            f"{row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]",
+            f"{row['medians_apart']:.1%}",
+            f"{row['patients']:,}, {row['windows']:,}",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    how = "in hardware" if found["in_hardware"] else "emulated: no time is told"
+    end = f"`{found['command']}`; {found['samples']} paths; bfloat16 {how}; {found['hardware']['processor']}."
+    return "\n".join(rows) + f"\n\n{end}"
+
+
+SCORES = {"mae": "MAE", "crps": "CRPS", "coverage_80": "coverage of 80 %"}
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "table": lambda folder: markdown(plain_table(summary_in(folder))),
     "compact": lambda folder, *arms: markdown(compact_table(summary_in(folder), arms or None)),
@@ -147,6 +173,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "growth": growth_markdown,
     "peers": peers_markdown,
     "runs": runs_markdown,
+    "precision": precision_markdown,
 }
 """Each kind of block with what makes it of a folder; words behind the folder choose arms by name, method or kind."""
 

@@ -20,9 +20,6 @@ Kind = Literal["naive", "statistical", "network", "pretrained"]
 """What a model is: a rule, a model fitted to each context alone, a network that is trained here from random numbers, or
 a pretrained one (a backbone)."""
 
-Precision = Literal["float32", "bfloat16"]
-"""What a network multiplies in; its weights are float32 in either."""
-
 Say = Callable[[str], None]
 """What tells the user a line."""
 

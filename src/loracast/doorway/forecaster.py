@@ -12,9 +12,9 @@ from loracast.doorway.data import Reading, as_given, as_table
 from loracast.doorway.quiet import quiet, warn
 from loracast.errors import ConfigError, DataError
 from loracast.models.base import within
-from loracast.spec import ForecastSpec, WindowSpec
+from loracast.spec import ForecastSpec, Precision, WindowSpec
 from loracast.tuning.arm import BY_KIND, ArmSpec
-from loracast.types import LEVELS, Precision, Rows
+from loracast.types import LEVELS, Rows
 
 if TYPE_CHECKING:
     from typing import Unpack

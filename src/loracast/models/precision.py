@@ -16,14 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from loracast.types import Precision
-
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from loracast.models.base import Model, Network
-    from loracast.spec import ForecastSpec
+    from loracast.spec import ForecastSpec, Precision
 
 _OF_PROCESSORS = ("amx_bf16", "avx512_bf16", "bf16")
 """What torch calls it: two names on x86-64, one on ARM."""

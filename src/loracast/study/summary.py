@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 from loracast.errors import ConfigError
 from loracast.files import read_json, write_json
 from loracast.scoring.facts import Checked, Difference, Forecasts, Scores, Validated
-from loracast.spec import Frozen
-from loracast.types import Kind, Precision
+from loracast.spec import Frozen, Precision
+from loracast.types import Kind
 
 FORMAT = 3
 """Of a results folder; one of another format is refused."""
