@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from loracast.data.checked import LONG_SCHEMA, _Check
 from loracast.data.series import One, series_of, tails_of
 from loracast.data.table import Table
 from loracast.errors import DataError
@@ -125,3 +126,27 @@ def test_forecast_rows_follow_the_end_of_their_series_step_by_step(tmp_path):
     assert found["series"].to_pylist() == ["s/map"] * 3 + ["u/heart_rate"] * 3
     assert found["q0.1"].to_pylist() == quantiles[:, :, 0].ravel().tolist()
     assert found["q0.9"].to_pylist() == quantiles[:, :, 8].ravel().tolist()
+
+
+def test_what_was_read_of_a_table_does_not_stay_in_memory(tmp_path, monkeypatch):
+    rows, groups = 65_536, 24
+    hours = np.datetime64("2150-01-01", "us") + np.arange(rows) * np.timedelta64(1, "h")
+    values = np.random.default_rng(0).normal(80, 5, rows)
+    with pq.ParquetWriter(tmp_path / "long.parquet", LONG_SCHEMA) as writer:
+        for name in "abcdefghijklmnopqrstuvwx"[:groups]:
+            texts = [pa.array([text] * rows) for text in (name, name, f"{name}/map", "map")]
+            writer.write_table(pa.table([*texts, hours, values], schema=LONG_SCHEMA))
+    kept = []
+    checked_one = _Check.batch
+
+    def watched(check: _Check, batch: pa.RecordBatch) -> None:
+        kept.append(pa.total_allocated_bytes())
+        checked_one(check, batch)
+
+    monkeypatch.setattr(_Check, "batch", watched)
+    before, size = pa.total_allocated_bytes(), (tmp_path / "long.parquet").stat().st_size
+    table = Table.open(tmp_path / "long.parquet")
+    checking = max(kept) - before
+    reading = max(pa.total_allocated_bytes() - before for _ in series_of(table))
+    assert checking < 0.75 * size
+    assert reading < 0.75 * size

@@ -38,7 +38,8 @@ def checked(path: Path) -> dict[str, Any]:
     """
     info = _read_info(path)
     check = _Check(path, info.grid_seconds)
-    with parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    # Without a buffer ahead, which would keep all that was read of the file until it is closed.
+    with parquet(path), pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
         _refuse_schema(path, file.schema_arrow)
         if file.metadata.num_rows == 0:
             raise DataError(f"{path} holds no rows. Read the source again, and look at what was dropped.")

@@ -59,7 +59,8 @@ def series_of(table: Table) -> Iterator[One]:
     keys: dict[str, str] | None = None
     last_time = datetime.min
     pieces: list[np.ndarray] = []
-    with pq.ParquetFile(table.path) as file:
+    # Without a buffer ahead, which would keep all that was read of the file until it is closed.
+    with pq.ParquetFile(table.path, pre_buffer=False) as file:
         for batch in file.iter_batches(batch_size=_ROWS, columns=_COLUMNS):
             for start, stop in _runs(batch.column("series")):
                 found = {name: batch.column(name)[start].as_py() for name in _COLUMNS[:4]}
