@@ -41,10 +41,26 @@ def test_a_curve_without_a_network_can_be_made_ready_and_run(growth, tmp_path, n
     assert growth.CURVES[name].ready(64, tmp_path)() is not None
 
 
+def test_a_curve_that_is_measured_again_takes_its_own_place_and_no_others(growth, monkeypatch, tmp_path):
+    file = tmp_path / "growth.json"
+    file.write_text(json.dumps({"curves": [{"name": "windows", "faster": False}, {"name": "batch", "faster": True}]}))
+    measured = {"name": "batch", "faster": False}
+    state = growth.main.__globals__
+    monkeypatch.setitem(state, "curve_of", lambda name, most: measured)
+    monkeypatch.setitem(state, "told", lambda curve: curve["name"])
+    monkeypatch.setattr("sys.argv", ["growth.py", "--only", "batch", "--json", str(file)])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SystemExit) as left:
+        growth.main()
+    assert left.value.code == 0
+    assert json.loads(file.read_text())["curves"] == [{"name": "windows", "faster": False}, measured]
+
+
 def test_the_committed_curves_are_those_of_the_script_and_none_is_faster_than_its_work(growth):
     found = json.loads(SCRIPT.with_suffix(".json").read_text(encoding="utf-8"))
     names = [curve["name"] for curve in found["curves"]]
     assert names == [name for name in growth.CURVES if name in names]
-    assert {"windows", "patients", "series", "horizon", "bootstrap", "influence"} <= set(names)
+    assert {"windows", "patients", "series", "horizon", "paths", "batch", "bootstrap", "influence"} <= set(names)
     assert not [curve["name"] for curve in found["curves"] if curve["faster"]]
     assert {"hardware", "versions", "command"} <= set(found)
