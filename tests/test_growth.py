@@ -61,6 +61,8 @@ def test_the_committed_curves_are_those_of_the_script_and_none_is_faster_than_it
     found = json.loads(SCRIPT.with_suffix(".json").read_text(encoding="utf-8"))
     names = [curve["name"] for curve in found["curves"]]
     assert names == [name for name in growth.CURVES if name in names]
-    assert {"windows", "patients", "series", "horizon", "paths", "batch", "bootstrap", "influence"} <= set(names)
+    assert {"windows", "patients", "series", "horizon", "paths", "context", "batch", "bootstrap", "influence"} <= set(
+        names
+    )
     assert not [curve["name"] for curve in found["curves"] if curve["faster"]]
     assert {"hardware", "versions", "command"} <= set(found)
