@@ -31,7 +31,7 @@ def backbone(request, folders):
 
 
 def forecast(model, chosen: np.ndarray, spec: ForecastSpec = HALF) -> np.ndarray:
-    return predict(model, walks()[chosen], HORIZON, spec, known(chosen))
+    return predict(model, walks()[chosen], HORIZON, spec, known(chosen)).quantiles
 
 
 def numbers_of(model) -> torch.Tensor:
