@@ -107,9 +107,9 @@ def predict(
 
 
 def _parts(model: Model, samples: int) -> list[slice]:
-    """All paths and either half of them; all alone of a model that draws none, or no two."""
+    """All paths and either half of them; all alone of a model that draws none."""
     half = samples // 2
-    return [slice(None), *([slice(half), slice(half, 2 * half)] if half and isinstance(model, Sampler) else [])]
+    return [slice(None), *([slice(half), slice(half, 2 * half)] if isinstance(model, Sampler) else [])]
 
 
 def _windows_a_pass(model: Model) -> int:
