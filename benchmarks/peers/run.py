@@ -45,6 +45,9 @@ CASES: dict[str, dict[str, Any]] = {
     "Chronos-Bolt tiny, 256 windows": {
         "model": "chronos-bolt-tiny", "family": "chronos-bolt", "peer": "chronos_forecasting", "windows": 256,
     },
+    "Chronos-Bolt tiny, 256 windows, AutoGluon": {
+        "model": "chronos-bolt-tiny", "family": "chronos-bolt", "peer": "autogluon_timeseries", "windows": 256,
+    },
     "Chronos-2, 32 windows": {
         "model": "chronos-2", "family": "chronos-2", "peer": "chronos_forecasting", "windows": 32,
     },
@@ -100,8 +103,8 @@ def environment(peer: str) -> Path | str:
         own = [pin for pin in named if pin.startswith(f"{peer}==")]
         install = [str(python), "-m", "pip", "install", "--quiet"]
         subprocess.run([*install, *(pin for pin in named if pin not in own)], check=True)
-        # Without what its own metadata ask for: another torch.
-        subprocess.run([*install, "--no-deps", *own], check=True)
+        if own:  # without what its own metadata ask for: another torch
+            subprocess.run([*install, "--no-deps", *own], check=True)
         done.write_text(pins.read_text())
     return python
 

@@ -12,6 +12,7 @@ from loracast.spec import ForecastSpec
 from loracast.types import Rows
 
 STEP = 300
+PIPELINES = {"chronos-t5": "ChronosPipeline", "chronos-bolt": "ChronosBoltPipeline", "chronos2": "Chronos2Pipeline"}
 
 
 def released(name: str) -> Any:
@@ -21,7 +22,9 @@ def released(name: str) -> Any:
     if model.card.family == "moirai":
         model.net = type(model.net)(model.net.settings).eval()
         return model
-    model.net.config.decoder_start_token_id = 0  # as the published config has it; Chronos-2 has no use for it
+    # As the published configs have it; Chronos-2 has no use for the first.
+    model.net.config.decoder_start_token_id = 0
+    model.net.config.chronos_pipeline_class = PIPELINES[model.card.family]
     net = type(model.net)(model.net.config).eval()
     if model.card.family == "chronos-t5":
         model._pipeline.model.model = net
