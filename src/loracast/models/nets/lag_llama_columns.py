@@ -4,6 +4,9 @@ Drawing a step is 8 small layers for some hundred tokens, so what counts is the 
 of matrices and how they walk through memory. With paths as columns each product is the network's own matrix times the
 tokens, queries, keys and values of one input are one product, and all that is done path by path, norms, rotation and
 the attention to a path's own steps, runs along the innermost axis.
+
+Against the network's own modules called for one token of every path, which would need a third of this code: 1.26 × as
+fast at 1 window × 100 paths, 1.35 × at 32 (processor time of one thread of an AMD EPYC, alternating pairs).
 """
 
 import math
