@@ -12,7 +12,7 @@ import torch
 from loracast.models.base import Model
 from loracast.models.registry import families, listed, load_model, models
 from tests.conftest import save_backbone
-from tests.models.tiny_chronos import save_bolt, save_chronos2
+from tests.models.tiny_chronos import save_bolt, save_chronos2, save_seasonal
 from tests.models.tiny_ports import save_lag_llama, save_moirai
 
 SAVED: dict[str, Callable[[Path], Path]] = {
@@ -22,6 +22,8 @@ SAVED: dict[str, Callable[[Path], Path]] = {
     "moirai": save_moirai,
     "lag-llama": save_lag_llama,
 }
+VARIANTS: dict[str, Callable[[Path], Path]] = {"chronos2-seasonal": save_seasonal}
+"""Families once more, with an option of their config that changes how they forecast and are trained."""
 DRAWS = {"chronos-t5", "lag-llama"}
 """Families that forecast by drawing samples; the others have quantiles as their output."""
 
@@ -30,14 +32,14 @@ DRAWS = {"chronos-t5", "lag-llama"}
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folder of each."""
     root = tmp_path_factory.mktemp("families")
-    return {family: save(root / f"tiny-{family}") for family, save in SAVED.items()}
+    return {family: save(root / f"tiny-{family}") for family, save in (SAVED | VARIANTS).items()}
 
 
 CONTEXT, HORIZON = 24, 6
 OWN = [name for name, (family, _) in models().items() if family.kind != "pretrained"]
 
 
-@pytest.fixture(params=[*OWN, *SAVED])
+@pytest.fixture(params=[*OWN, *SAVED, *VARIANTS])
 def model(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Model:
     """Every model that needs no weights, and a small random one of every pretrained family."""
     name = request.param

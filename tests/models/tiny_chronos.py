@@ -43,6 +43,12 @@ def save_chronos2(folder: Path, *, seed: int = 0, **changed: Any) -> Path:
     return _save(Chronos2Model, config, folder, seed)
 
 
+def save_seasonal(folder: Path, *, seed: int = 0) -> Path:
+    """Save a random Chronos-2 that is given the season of each window beside it."""
+    config = Chronos2CoreConfig(**BODY, initializer_factor=0.4, seasonal_row=True, chronos_config=dict(CHRONOS2))
+    return _save(Chronos2Model, config, folder, seed)
+
+
 def _save(kind: Any, config: Any, folder: Path, seed: int) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

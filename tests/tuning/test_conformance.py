@@ -19,13 +19,13 @@ from loracast.tuning.method import Attached, PeftMethod, quiet_peft
 from loracast.tuning.methods import LoRA, method_named, methods
 from loracast.tuning.sites import NAMED, modules_at, pattern_of
 from loracast.types import LEVELS, Rows
-from tests.models.conftest import DRAWS, SAVED
+from tests.models.conftest import DRAWS, SAVED, VARIANTS
 
 NAN = float("nan")
 CONTEXT, HORIZON = 40, 8
 
 
-EQUIVARIANT = set(SAVED) - {"lag-llama"}
+EQUIVARIANT = {*SAVED, *VARIANTS} - {"lag-llama"}
 """Families whose forecast scales with the series; Lag-Llama also reads the logarithm of level and spread."""
 METHODS = {name: kind for name, kind in methods().items() if "pretrained" in kind.kinds}
 TRAINING = [name for name, kind in METHODS.items() if kind.trains]
@@ -33,7 +33,7 @@ REFUSED = {("chronos-t5", "bitfit")}
 """What would train nothing: a T5 has no bias terms."""
 
 
-@pytest.fixture(params=SAVED)
+@pytest.fixture(params=[*SAVED, *VARIANTS])
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

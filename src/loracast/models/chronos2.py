@@ -8,6 +8,7 @@ adapter's card keeps the window and the base's name and hash.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +18,13 @@ from loracast.models.base import ModelCard, Sites, check_window
 from loracast.models.chronos_bolt import card_of, scored, undisturbed
 from loracast.models.chronos_t5 import is_chronos
 from loracast.models.levels import between
-from loracast.models.registry import Family, Release, Wanted
+from loracast.models.registry import PACKAGED, Family, Release, Wanted
+from loracast.models.seasonal_row import Given, beside, paired, seasonal_rows
 from loracast.types import Rows
 
 if TYPE_CHECKING:
     from chronos.chronos2 import Chronos2Model
+    from chronos.chronos2.preprocess import PreparedInput
     from jaxtyping import Float
     from torch import Tensor
 
@@ -48,6 +51,25 @@ _PUBLISHED = {
     "use_arcsinh": True,
     "use_reg_token": True,
 }
+_NANO = {
+    "d_model": 128,
+    "d_kv": 32,
+    "d_ff": 384,
+    "num_layers": 3,
+    "num_heads": 4,
+    "vocab_size": 2,
+    "seasonal_row": True,
+    "chronos_config": {
+        **_PUBLISHED,
+        "context_length": 512,
+        "input_patch_size": 8,
+        "input_patch_stride": 8,
+        "output_patch_size": 8,
+        "max_output_patches": 12,
+        "quantiles": [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99],
+        "time_encoding_scale": 512,
+    },
+}
 _UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # the library's own choice
 
 
@@ -56,6 +78,8 @@ class Chronos2:
 
     def __init__(self, card: ModelCard, net: Chronos2Model) -> None:
         self.card = card
+        self.seasonal_row: bool = getattr(net.config, "seasonal_row", False)
+        """Whether each window is given its own season beside it; so its config.json says, and a saved copy's."""
         self.sites = SITES
         self._net = net
 
@@ -81,19 +105,15 @@ class Chronos2:
         without spread (see `chronos_bolt.scored`). Rows of one group attend to each other. Of a longer horizon the
         native one is scored.
         """
+        import torch
+
         check_window(self.card, context.shape[1])
-        device = self._net.device
         future = future[:, : self.card.horizon]
-        counted = scored(context, future)
-        out = self._net(
-            context=context.to(device),
-            group_ids=None if rows is None or rows.group is None else rows.group.to(device),
-            num_output_patches=math.ceil(future.shape[1] / self._net.chronos_config.output_patch_size),
-            future_target=future.to(device),
-            future_target_mask=counted.to(device),
-        )
-        loss: Tensor = out.loss
-        return loss
+        group = None if rows is None else rows.group
+        if not self.seasonal_row:
+            return loss_of(self._net, Given(context, None, group, torch.ones(len(context), dtype=torch.bool)), future)
+        given = beside(context.cpu(), future.shape[1], None if group is None else group.cpu())
+        return loss_of(self._net, given, paired(future, future.new_full(future.shape, math.nan)))
 
     def forecast(
         self,
@@ -116,21 +136,84 @@ class Chronos2:
         from chronos import Chronos2Pipeline
 
         check_window(self.card, context.shape[1])
-        members = _members(len(context), rows)
+        inputs = self._inputs(context, horizon, _members(len(context), rows))
         native = self._net.chronos_config.quantiles
         unrolled = [level for level in native if level in _UNROLLED]
         with torch.no_grad(), undisturbed():
             quantiles, _ = Chronos2Pipeline(self._net).predict_quantiles(
-                [context[one] for one in members],
+                [one for _, one in inputs],
                 prediction_length=horizon,
                 quantile_levels=list(native),
-                batch_size=len(context),
+                batch_size=sum(len(one["context"]) for _, one in inputs),
                 unrolled_quantiles=unrolled or native,
             )
         found = torch.empty(len(context), horizon, len(native))
-        for one, values in zip(members, quantiles, strict=True):
-            found[one] = values.float().cpu()
+        for (members, _), values in zip(inputs, quantiles, strict=True):
+            if members is not None:
+                found[members] = values.float().cpu()
         return between(found, native, levels, self.card.name)
+
+    def _inputs(
+        self, context: Float[Tensor, "batch context"], horizon: int, groups: list[Tensor]
+    ) -> list[tuple[Tensor | None, PreparedInput]]:
+        """The rows of each group as the library takes them, and which of the batch's windows they are.
+
+        With seasonal rows a window has two rows always, so that no window changes the shape of a pass and with it the
+        last bits of another: where there is no season an empty row stands by itself, and is forecast for nobody.
+        """
+        if not self.seasonal_row:
+            return [(group, _prepared(context[group], horizon)) for group in groups]
+        season = seasonal_rows(context, horizon)
+        has_one = season.there
+        inputs: list[tuple[Tensor | None, PreparedInput]] = []
+        empty = context.new_full((1, context.shape[1]), math.nan)
+        for group in groups:
+            there = group[has_one[group]]
+            inputs.append((group, _prepared(context[group], horizon, season.past[there], season.future[there])))
+            inputs.extend([(None, _prepared(empty, horizon))] * (len(group) - len(there)))
+        return inputs
+
+
+def loss_of(
+    net: Chronos2Model, given: Given, future: Float[Tensor, "row horizon"], weight: Float[Tensor, " row"] | None = None
+) -> Tensor:
+    """The library's loss as a mean over the targets alone; it counts the rows of covariates too, which add 0.
+
+    `weight` is what each row counts, 1 if not given: the library multiplies by its mask of observed targets.
+    """
+    device = net.device
+    counted = scored(given.context, future)
+    out = net(
+        context=given.context.to(device),
+        group_ids=None if given.group is None else given.group.to(device),
+        future_covariates=None if given.known is None else given.known.to(device),
+        num_output_patches=math.ceil(future.shape[1] / net.chronos_config.output_patch_size),
+        future_target=future.to(device),
+        future_target_mask=(counted if weight is None else counted * weight[:, None]).to(device),
+    )
+    loss: Tensor = out.loss * (len(given.target) / int(given.target.sum()))
+    return loss
+
+
+def _prepared(
+    targets: Float[Tensor, "target context"],
+    horizon: int,
+    past: Float[Tensor, "covariate context"] | None = None,
+    future: Float[Tensor, "covariate horizon"] | None = None,
+) -> PreparedInput:
+    """Targets and the covariates beside them, whose future is known, as one task of the library."""
+    import torch
+    from chronos.chronos2.preprocess import PreparedInput
+
+    unknown = targets.new_full((len(targets), horizon), math.nan)
+    covariates = 0 if past is None else len(past)
+    return PreparedInput(
+        context=targets if past is None else torch.cat([targets, past]),
+        future_covariates=unknown if future is None else torch.cat([unknown, future]),
+        n_targets=len(targets),
+        n_covariates=covariates,
+        n_future_covariates=covariates,
+    )
 
 
 def _members(count: int, rows: Rows | None) -> list[Tensor]:
@@ -162,8 +245,9 @@ def skeleton(name: str, sizes: Mapping[str, Any], licence: str) -> Chronos2:
     from chronos.chronos2 import Chronos2Model
     from chronos.chronos2.config import Chronos2CoreConfig
 
+    shape = {"chronos_config": _PUBLISHED, **sizes}
     with torch.device("meta"):
-        net = Chronos2Model(Chronos2CoreConfig(**sizes, chronos_config=dict(_PUBLISHED)))
+        net = Chronos2Model(Chronos2CoreConfig(**copy.deepcopy(shape)))  # the network writes into its config
     return Chronos2(_card(net, name, licence, None), net)
 
 
@@ -178,6 +262,7 @@ FAMILY = Family(
     kind="pretrained",
     summary="an encoder over patches that also attends between the signals of a patient",
     releases={
+        "chronos-2-nano": Release(PACKAGED / "chronos-2-nano", "Apache-2.0", _NANO),
         "chronos-2": Release(
             "amazon/chronos-2",
             "Apache-2.0",

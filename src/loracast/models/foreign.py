@@ -56,6 +56,8 @@ class Body(Foreign):
     eos_token_id: Annotated[Token | None, BeforeValidator(_one_token)] = 1
     decoder_start_token_id: Token | None = None
     reg_token_id: Token | None = None
+    seasonal_row: bool = False
+    """Of a Chronos-2 of loracast's: whether it is given the season of a window beside it."""
 
     @property
     def layers(self) -> int:
