@@ -120,7 +120,7 @@ MOMENTS = [(command.split(), moment) for command, moments in CASES.items() for m
 @pytest.mark.parametrize(("command", "moment"), MOMENTS, ids=[f"{c[0]}-{m}" for c, m in MOMENTS])
 def test_a_killed_command_loses_nothing_and_can_be_repeated(command, moment, place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("loracast.training.pretrain.measure.synthetic_scores", lambda *_: {})
+    monkeypatch.setattr("loracast.training.pretrain.measure.synthetic_scores", lambda *_, **__: {})
     monkeypatch.setattr("loracast.training.pretrain.card.write_card", lambda folder, *_: folder / "README.md")
     (tmp_path / "inputs").symlink_to(place)
     (tmp_path / "temp").mkdir()

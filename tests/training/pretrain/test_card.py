@@ -50,3 +50,18 @@ def test_the_card_prints_every_measured_number(tmp_path: Path) -> None:
 def test_what_a_card_knew_can_be_read_again(tmp_path: Path) -> None:
     write_card(tmp_path, load_recipe("chronos-t5-nano"), MEASURED)
     assert read_measured(tmp_path) == MEASURED
+
+
+def test_the_card_tells_each_set_who_was_looked_at_and_the_geometric_mean_of_its_group(tmp_path: Path) -> None:
+    def one(group: str, looked_at: bool, score: float, coverage: float) -> dict[str, Any]:
+        models = {name: {"of_seasonal_naive": value, "coverage_80": coverage, "milliseconds": 1.0}
+                  for name, value in (("zero-shot", score), ("last-value", 0.9), ("seasonal-naive", 1.0))}  # fmt: skip
+        return {"group": group, "looked_at": looked_at, "context": 24, "horizon": 6, "windows": 31, "models": models}
+
+    sets = {"pulse": one("vitals", True, 0.4, 0.7), "breath": one("vitals", False, 0.9, 0.9)}
+    text = write_card(tmp_path, load_recipe("chronos-2-nano"), {**MEASURED, "sets": sets}).read_text(encoding="utf-8")
+    assert "| pulse | yes | 24 → 6 | 31 | 0.400 (70%) | 0.900 (70%) |" in text
+    assert "| **vitals** (2) | | | | 0.600 (80%)" in text
+    assert "| **vitals, held back** (1) | | | | 0.900 (90%)" in text
+    assert "loracast.training.pretrain.spectra" in text
+    assert "20% of the windows without their seasonal row" in text

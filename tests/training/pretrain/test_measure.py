@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,10 @@ class _Persistent:
         return torch.stack(rows)[:, None, None].expand(-1, horizon, 1)
 
 
-def test_a_backbone_that_repeats_the_last_value_scores_like_it() -> None:
-    scores = synthetic_scores(_Persistent(), seed=5, count=80, context=48, horizon=8)  # type: ignore[arg-type]
+@pytest.mark.parametrize("spectral", [False, True])
+def test_a_backbone_that_repeats_the_last_value_scores_like_it(spectral: bool) -> None:
+    backbone: Any = _Persistent()
+    scores = synthetic_scores(backbone, seed=5, spectral=spectral, count=80, context=48, horizon=8)
     for table in (scores["mean_mase"], scores["median_mase"]):
         assert table["zero-shot"] == pytest.approx(table["last-value"], rel=1e-6)
         assert table["seasonal-naive"] > 0

@@ -28,6 +28,20 @@ def test_the_other_nanos_are_registered_as_their_recipes_say(name: str) -> None:
     assert backbones()[name][0].name == load_recipe(name).model.family
 
 
+def test_the_chronos_2_nano_is_registered_as_its_recipe_says() -> None:
+    """In sizes and in what its config says: what is counted without the weights is what the recipe builds."""
+    from loracast.models.registry import skeleton
+    from loracast.training.pretrain.chronos2 import build
+
+    shape = load_recipe("chronos-2-nano").model
+    assert shape.family == "chronos2"
+    registered, built = skeleton("chronos-2-nano"), build(shape)
+    assert registered.net.config.to_dict()["chronos_config"] == built.config.to_dict()["chronos_config"]  # type: ignore[operator,union-attr]
+    shapes = [{name: p.shape for name, p in net.named_parameters()} for net in (registered.net, built)]
+    assert shapes[0] == shapes[1]
+    assert backbones()["chronos-2-nano"][1].sizes["seasonal_row"] is shape.seasonal_row
+
+
 def test_no_window_of_the_packaged_recipe_is_longer_than_its_network_takes() -> None:
     recipe = load_recipe("chronos-t5-nano")
     for stage in recipe.training.stages:
@@ -81,5 +95,20 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
 def test_a_recipe_with_a_wrong_key_is_refused_by_its_name(tmp_path: Path, before: str, after: str, named: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(PACKAGED.replace(before, after), encoding="utf-8")
+    with pytest.raises(ConfigError, match=named):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "named"),
+    [
+        ("chronos-2-nano", "drift = 0.3", "chronos2 cannot be given drift"),
+        ("chronos-2-nano", "grains = [0.1, 1.0]", "chronos2 cannot be given grains"),
+        ("chronos-t5-nano", "alone = 0.2", "chronos-t5 cannot be given alone"),
+    ],
+)
+def test_what_the_corpus_of_a_family_does_not_know_is_refused(tmp_path: Path, name: str, line: str, named: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text((RECIPES / f"{name}.toml").read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=named):
         load_recipe(str(path))

@@ -23,12 +23,13 @@ def pretrain_backbone(
     refuse_taken(out, overwrite=overwrite)  # torch from here on
     from loracast.models.registry import load_backbone
     from loracast.training import cost as costs
-    from loracast.training.pretrain import chronos_t5, own_loss
+    from loracast.training.pretrain import chronos2, chronos_t5, own_loss
     from loracast.training.pretrain.card import write_card
     from loracast.training.pretrain.measure import synthetic_scores
     from loracast.training.work import ASKED, CHECKPOINTS, begin_work
 
-    pretrain = chronos_t5.pretrain if plan.model.family == "chronos-t5" else own_loss.pretrain
+    by_family = {"chronos-t5": chronos_t5.pretrain, "chronos2": chronos2.pretrain}
+    pretrain = by_family.get(plan.model.family, own_loss.pretrain)
     with claimed(out, recipe, overwrite=overwrite):
         work = begin_work(out, plan.model_dump(mode="json"), resume=resume, overwrite=overwrite)
         say(f"Pretraining {plan.name}: {plan.training.steps:,} steps of {plan.training.batch_size} series")
@@ -46,7 +47,7 @@ def pretrain_backbone(
                 "last_over": curve["train"][-1]["step"] - curve["train"][-10:][0]["step"],
                 "hours": curve["seconds"] / 3600,
             },
-            "synthetic": synthetic_scores(backbone, plan.held_out_seed),
+            "synthetic": synthetic_scores(backbone, plan.held_out_seed, spectral=plan.model.family == "chronos2"),
             "versions": costs.versions(),
         }
         card = write_card(work, plan, measured)

@@ -1,14 +1,24 @@
 """The model card of a nano backbone: recipe, corpus, loss and measured zero-shot scores, as Markdown."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from loracast.files import read_json, write_json, written
-from loracast.training.pretrain.recipe import ChronosT5Shape, MoiraiShape, Recipe, Stage
+from loracast.training.pretrain.recipe import Chronos2Shape, ChronosT5Shape, MoiraiShape, Recipe, Stage
 
 MEASURED = "measured.json"
 FLOOR = ("last-value", "seasonal-naive")
-FAMILY = {"chronos-t5": "Chronos-T5", "moirai": "MOIRAI", "lag-llama": "Lag-Llama"}
+FAMILY = {"chronos-t5": "Chronos-T5", "chronos2": "Chronos-2", "moirai": "MOIRAI", "lag-llama": "Lag-Llama"}
+KERNELS = (
+    "synthetic series only (`loracast.training.pretrain.corpora`): Gaussian-process kernel compositions, mixtures, "
+    "seasons, trends, autoregressions, steps, spikes, counts, noise; with gaps and rounding."
+)
+SPECTRA = (
+    "synthetic series only (`loracast.training.pretrain.spectra`): levels that drift or return, one or two seasons and "
+    "weekends, trends with breaks, shifts, responses, noise by its spectrum, counts, parts that multiply; with single "
+    "outliers, gaps, rounding, bounds and any unit."
+)
 
 
 def write_card(folder: Path, recipe: Recipe, measured: dict[str, Any]) -> Path:
@@ -27,7 +37,8 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 
 def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
-    plan, loss, chronos = recipe.training, measured["training"], recipe.model.family == "chronos-t5"
+    plan, loss, chronos = recipe.training, measured["training"], recipe.model.family in ("chronos-t5", "chronos2")
+    corpus = SPECTRA if isinstance(recipe.model, Chronos2Shape) else KERNELS
     stages = "; ".join(_stage(stage) for stage in plan.stages)
     lines = [
         "---",
@@ -43,10 +54,7 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        "- **Corpus**: synthetic series only (`loracast.training.pretrain.corpora`): Gaussian-process kernel "
-        "compositions, "
-        "mixtures, seasons, trends, autoregressions, steps, spikes, counts, noise; with gaps and rounding. No measured "
-        "series, no patient, nothing of loracast's ICU simulator.",
+        f"- **Corpus**: {corpus} No measured series, no patient, nothing of loracast's ICU simulator.",
         f"- **Recipe**: `{recipe.name}.toml`, seed {recipe.seed}: {plan.steps:,} steps of {plan.batch_size} series "
         f"({plan.steps * plan.batch_size:,} in all), AdamW at {plan.learning_rate:g}; {stages}.",
         f"- **Loss**: {_loss(recipe)} from {loss['first']:.2f} to {loss['last']:.2f} (mean of the last "
@@ -64,6 +72,7 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
         "",
         "The real series were not trained on, but some of them were looked at while the recipe was chosen.",
         "",
+        *_many_sets(measured.get("sets", {})),
         *_floor(measured),
         "",
         *_limits(recipe),
@@ -75,6 +84,8 @@ def _text(recipe: Recipe, measured: dict[str, Any]) -> str:
 def _loss(recipe: Recipe) -> str:
     if recipe.model.family == "chronos-t5":
         return f"token cross-entropy (labels spread by {recipe.training.label_width:g} bins)"
+    if recipe.model.family == "chronos2":
+        return "twice the pinball loss of standardised, arcsinh-transformed targets, summed over the quantiles"
     return "negative log-density of the series in its own units"
 
 
@@ -86,6 +97,14 @@ def _shape(recipe: Recipe) -> str:
             f"{model.n_tokens} bins over ±{model.high_limit:g} mean magnitudes of the context; it takes contexts up to "
             f"{model.context_length} and forecasts {model.prediction_length} steps in one pass (see the recipe for the "
             "lengths it was trained on)."
+        )
+    if isinstance(model, Chronos2Shape):
+        return (
+            f"patches of {model.patch_size} steps, {model.num_layers} layers of {model.d_model}, "
+            f"{len(model.quantiles)} quantiles from {model.quantiles[0]:g} to {model.quantiles[-1]:g}; it takes "
+            f"contexts up to {model.context_length} and forecasts {model.patch_size * model.max_output_patches} steps "
+            "in one pass. A window with a season is given its own past, one period late, as a covariate with a known "
+            "future (`seasonal_row` in config.json)."
         )
     if isinstance(model, MoiraiShape):
         sizes = ", ".join(map(str, model.patch_sizes))
@@ -121,6 +140,8 @@ def _stage(stage: Stage) -> str:
         parts.append(f"in units from 1e-{stage.units:g} to 1e{stage.units:g}")
     if stage.joint:
         parts.append(f"{stage.joint:.0%} of the batches with several variates")
+    if stage.alone:
+        parts.append(f"{stage.alone:.0%} of the windows without their seasonal row")
     if stage.decay:
         parts.append(f"falling from {stage.rate:g} of the rate over the last {stage.decay:,} steps")
     return ", ".join(parts)
@@ -170,3 +191,35 @@ def _table(name: str, scores: dict[str, Any]) -> list[str]:
                 f"{s['n_windows']:,} | {s['n_patients']:,} |"
             )
     return lines
+
+
+def _many_sets(sets: dict[str, Any]) -> list[str]:
+    """One score over many sets: which were looked at, what each gave, and the geometric means of the groups."""
+    if not sets:
+        return []
+    arms = [name for name in next(iter(sets.values()))["models"] if name != "seasonal-naive"]
+    lines = [
+        "Many sets: the MASE as a share of the seasonal naive's, and in brackets the coverage of the 80 % interval. "
+        "Groups are geometric means over their sets. Sets that were not looked at were held back from every choice.",
+        "",
+        f"| set | looked at | steps | windows | {' | '.join(arms)} |",
+        "|---|---|--:|--:|" + "--:|" * len(arms),
+    ]
+    for name, one in sets.items():
+        told = [_scored([one], arm) for arm in arms]
+        seen, steps = "yes" if one["looked_at"] else "no", f"{one['context']} → {one['horizon']}"
+        lines.append(f"| {name} | {seen} | {steps} | {one['windows']} | {' | '.join(told)} |")
+    for group in [*dict.fromkeys(one["group"] for one in sets.values()), "all"]:
+        for what, only in (("", False), (", held back", True)):
+            of_group = [one for one in sets.values() if group in (one["group"], "all")]
+            some = [one for one in of_group if not (only and one["looked_at"])]
+            if some:
+                told = [_scored(some, arm) for arm in arms]
+                lines.append(f"| **{group}{what}** ({len(some)}) | | | | {' | '.join(told)} |")
+    return [*lines, ""]
+
+
+def _scored(sets: list[dict[str, Any]], arm: str) -> str:
+    found = [one["models"][arm] for one in sets]
+    score = math.exp(sum(math.log(one["of_seasonal_naive"]) for one in found) / len(found))
+    return f"{score:.3f} ({sum(one['coverage_80'] for one in found) / len(found):.0%})"

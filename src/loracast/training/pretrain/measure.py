@@ -12,24 +12,36 @@ from loracast.models.registry import load_model
 from loracast.scoring.compare import summarise
 from loracast.scoring.metrics import mase
 from loracast.spec import ForecastSpec
-from loracast.training.pretrain import corpora
+from loracast.training.pretrain import corpora, spectra
 from loracast.types import FLOOR, Rows
 
 KEPT = {"mae", "mase", "crps", "coverage_80", "n_windows", "n_patients"}
 
 
 def synthetic_scores(
-    backbone: Backbone, seed: int, *, count: int = 1000, context: int = 96, horizon: int = 24, samples: int = 100
+    backbone: Backbone,
+    seed: int,
+    *,
+    spectral: bool = False,
+    count: int = 1000,
+    context: int = 96,
+    horizon: int = 24,
+    samples: int = 100,
 ) -> dict[str, Any]:
     """Mean and median MASE on `count` series of the corpus `seed`, which training has not drawn.
 
-    The seasonal naive is told the planted period. Series whose MASE is undefined (a constant context, no observed
-    target) are left out and counted.
+    The corpus is `corpora`, or `spectra` for what was trained on that. The seasonal naive is told the planted period.
+    Series whose MASE is undefined (a constant context, no observed target) are left out and counted.
     """
-    series = [corpora.draw(seed, i, context + horizon) for i in range(count)]
-    values = np.stack([one.values for one in series]).astype(np.float32)
+    if spectral:
+        drawn = spectra.draw(seed, range(count), context, horizon)
+        values, periods = drawn.values.numpy(), drawn.period.round().clamp(min=1).long().numpy()
+    else:
+        series = [corpora.draw(seed, i, context + horizon) for i in range(count)]
+        values = np.stack([one.values for one in series]).astype(np.float32)
+        periods = np.array([one.period for one in series])
     usable = np.isfinite(values[:, :context]).any(1) & np.isfinite(values[:, context:]).any(1)
-    values, periods = values[usable], np.array([one.period for one in series])[usable]
+    values, periods = values[usable], periods[usable]
     past, future = values[:, :context], values[:, context:]
 
     def medians(model: Model, part: np.ndarray, period: int = 1) -> np.ndarray:

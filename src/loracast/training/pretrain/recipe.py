@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from loracast.errors import ConfigError
 from loracast.files import read_toml
@@ -59,14 +59,38 @@ class LagLlamaShape(BaseModel):
     lags_seq: tuple[int, ...]
 
 
+class Chronos2Shape(BaseModel):
+    """Sizes of a Chronos-2, under the names of its published config; input and output patches have `patch_size` steps.
+
+    With `seasonal_row` its config says that windows are given with their season beside them (`models.seasonal_row`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["chronos2"]
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_layers: int
+    num_heads: int
+    patch_size: int
+    max_output_patches: int
+    context_length: int
+    quantiles: tuple[float, ...]
+    seasonal_row: bool
+
+
 class Stage(BaseModel):
     """A part of the run: for each of `steps` batches one context, one horizon and one grain are drawn from these.
 
     The learning rate is `rate` times the recipe's, and falls to 0 over the last `decay` steps of the stage.
 
     A grain scales the noise that the corpus lays over its shapes, `drift` is the share of series that drift (see
-    `corpora.draw`); `joint` is the share of batches whose rows are variates of common samples, for families that can
-    read them so. Each series is multiplied by up to 10 to the power of ± `units`, for families that see its unit.
+    `corpora.draw`); each series is multiplied by up to 10 to the power of ± `units`, for families that see its unit.
+    The spectral corpus of Chronos-2 has all of this by itself and takes none of the three; there `alone` is the share
+    of windows that go without their seasonal row, and with `calm` a window counts the more, the smaller its steps are
+    against its spread: by this power of the ratio, which at 1 would be the scale of the MASE. `joint` is the share of
+    batches whose rows are variates of common samples, for families that can read them so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +104,8 @@ class Stage(BaseModel):
     rate: float = 1.0
     decay: int = 0
     joint: float = 0.0
+    alone: float = 0.0
+    calm: float = 0.0
 
 
 class Schedule(BaseModel):
@@ -131,8 +157,18 @@ class Recipe(BaseModel):
 
     name: str
     seed: int
-    model: Annotated[ChronosT5Shape | MoiraiShape | LagLlamaShape, Field(discriminator="family")]
+    model: Annotated[ChronosT5Shape | MoiraiShape | LagLlamaShape | Chronos2Shape, Field(discriminator="family")]
     training: Schedule
+
+    @model_validator(mode="after")
+    def _asks_for_what_is_drawn(self) -> "Recipe":
+        """Refuse what the corpus of the family does not know: it would be dropped without a word."""
+        unknown = ("grains", "drift", "units") if self.model.family == "chronos2" else ("alone", "calm")
+        for name in unknown:
+            usual = Stage.model_fields[name].default
+            if any(getattr(stage, name) != usual for stage in self.training.stages):
+                raise ValueError(f"a stage of a {self.model.family} cannot be given {name}: leave it out")
+        return self
 
     @property
     def held_out_seed(self) -> int:

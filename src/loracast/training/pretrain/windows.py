@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,12 +57,13 @@ def train_by(
     recipe: Recipe,
     net: nn.Module,
     loss: Callable[[Batch], Tensor],
-    examples: CorpusWindows,
+    examples: Dataset[Batch],
     out: Path,
     *,
     weight: Callable[[Batch], int],
     bfloat16: bool,
     resume: bool,
+    collate: Callable[[Any], Batch] = default_collate,
 ) -> None:
     """Train every weight of `net` on `examples`, in their order, by the stages of `recipe`; see `Task` for the rest.
 
@@ -75,7 +77,7 @@ def train_by(
         {name: p for name, p in net.named_parameters() if p.requires_grad},
         loss,
         examples,
-        default_collate,
+        collate,
         weight=weight,
         shuffle=False,
         rate=plan.rate_at,
