@@ -148,7 +148,7 @@ def test_a_name_has_a_kind_and_what_is_not_in_the_table_is_taken_for_a_pretraine
 
 def test_what_is_here_needs_no_download(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert backbones_here() == ["chronos-t5-nano", "moirai-nano", "lag-llama-nano"]
+    assert backbones_here() == ["chronos-t5-nano", "chronos-2-nano", "moirai-nano", "lag-llama-nano"]
     assert is_here("ets")
     assert is_here("some/folder"), "nobody would download it"
     assert not is_here("amazon/chronos-bolt-tiny")
