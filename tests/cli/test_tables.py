@@ -95,7 +95,7 @@ def offered(words: str, monkeypatch) -> list[str]:
     [
         ("adapt --method lo", ["lora"]),
         ("params --method peft:h", ["peft:hira", "peft:hra"]),
-        ("forecast --backbone chronos-2", ["chronos-2"]),
+        ("forecast --backbone chronos-2", ["chronos-2-nano", "chronos-2"]),
         ("sweep ranks --backbone moirai-n", ["moirai-nano"]),
         ("methods --backbone lag-llama-", ["lag-llama-nano"]),
         ("data mimic3 x --cohort ", ["explicit", "all"]),

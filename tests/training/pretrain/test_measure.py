@@ -4,11 +4,14 @@ from typing import Any
 import pytest
 import torch
 
+from loracast.models.base import ModelCard
 from loracast.training.pretrain.measure import synthetic_scores
 
 
 class _Persistent:
     """Forecasts what the last value does, so that its score is known."""
+
+    card = ModelCard("persistent", "none", "naive", 0, None, None, "-")
 
     def windows_a_pass(self, samples: int) -> int:
         return 16
