@@ -45,7 +45,7 @@ def score(model: Model, one: SeriesSet, samples: int) -> dict[str, float]:
     seen_by_it = one.context[:, -(model.card.context or one.context.shape[1]) :]
     rows = Rows(torch.zeros(count, dtype=torch.long), one.step_seconds, season=one.season, series=torch.arange(count))
     begun = time.process_time()
-    found = predict(model, seen_by_it, horizon, ForecastSpec(samples=samples), rows)
+    found = predict(model, seen_by_it, horizon, ForecastSpec(samples=samples), rows).quantiles
     spent = time.process_time() - begun
     errors = mase(one.future, found[:, :, LEVELS.index(0.5)], one.context)
     seen = np.isfinite(one.future)
