@@ -63,7 +63,7 @@ def test_scaling_maps_the_fixed_range_of_each_signal_to_zero_and_one():
     # map 0-190: 95 is 0.5; heart rate 0-300: 75 is 0.25; no range: undefined
     scaled = metrics.scaled(np.array([[95.0], [75.0], [37.0]]), np.array([0, 0, NAN]), np.array([190, 300, NAN]))
     np.testing.assert_array_equal(scaled, [[0.5], [0.25], [NAN]])
-    np.testing.assert_array_equal(metrics.scaled(np.array([[30.0]]), np.array([20]), np.array([60])), [[0.25]])
+    np.testing.assert_array_equal(metrics.scaled(np.array([[30.0]]), np.array([20.0]), np.array([60.0])), [[0.25]])
 
 
 # Computed once with darts 0.48.1: dtw_metric(TimeSeries.from_values(truth), TimeSeries.from_values(forecast)).

@@ -98,8 +98,8 @@ def test_the_size_of_a_batch_does_not_change_a_naive_score(windows):
 def test_a_forecaster_sees_no_target(windows, tiny):
     seen = []
     backbone = load_backbone(str(tiny))
-    whole = backbone.forecast
-    backbone.forecast = lambda context, *rest, **more: seen.append(context.shape) or whole(context, *rest, **more)
+    whole = backbone.paths
+    backbone.paths = lambda context, *rest, **more: seen.append(context.shape) or whole(context, *rest, **more)
     score(forecaster(backbone, ForecastSpec(samples=2)), windows.test, batch_size=64, label="x", progress=False)
     assert {shape[1] for shape in seen} == {windows.test.context}
 
