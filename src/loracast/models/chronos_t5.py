@@ -187,8 +187,6 @@ class ChronosT5:
 
 def load(wanted: Wanted) -> ChronosT5:
     """Load weights from a folder, the Hub or its cache; raises BackboneError with what to do next."""
-    from chronos import ChronosConfig, ChronosPipeline
-    from chronos.chronos import ChronosModel
     from transformers import T5Config, T5ForConditionalGeneration
 
     from loracast.models.store import BAD_CONFIG, bad_config, open_network
@@ -196,6 +194,9 @@ def load(wanted: Wanted) -> ChronosT5:
     location = wanted.weights
     # Not ChronosPipeline.from_pretrained: it keeps to itself which weights a file lacks, and those would be random.
     opened = open_network(T5ForConditionalGeneration, T5Config, location, wanted.revision, FAMILY.name)
+    from chronos import ChronosConfig, ChronosPipeline  # seconds: weights that are not there have been told by now
+    from chronos.chronos import ChronosModel
+
     try:
         config = ChronosConfig(**opened.net.config.chronos_config)
     except BAD_CONFIG as error:
