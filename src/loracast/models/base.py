@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from loracast.errors import BackboneError, ConfigError
 from loracast.types import Kind, Rows
@@ -63,7 +63,7 @@ class Sites:
 class Model(Protocol):
     """All that forecasts. NaN means "not observed" in a context, and reaches neither the forecast nor its scale.
 
-    A model that draws sample paths is a `Sampler`. One has `windows_a_pass(samples)` where another number of
+    A model that draws sample paths is a `draws.Sampler`. One has `windows_a_pass(samples)` where another number of
     windows should be forecast at a time than `models.forecast` takes: None for all, if no window meets
     another in a product of matrices. A model whose values are tokens has `token_width(context)`, that of one a window.
     """
@@ -87,23 +87,6 @@ class Model(Protocol):
         model cannot give is refused with a ConfigError. A family that needs `rows` (for the time, or the season)
         refuses a call without them; one that has no use for them ignores them.
         """
-        ...
-
-
-@runtime_checkable
-class Sampler(Model, Protocol):
-    """A model whose quantiles are those of sample paths."""
-
-    def paths(
-        self,
-        context: Float[Tensor, "batch context"],
-        horizon: int,
-        *,
-        samples: int,
-        seed: int,
-        rows: Rows | None = None,
-    ) -> Float[Tensor, "batch sample horizon"]:
-        """The paths that `forecast` takes its quantiles of, in the units of `context`."""
         ...
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from loracast.errors import BackboneError
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
-from loracast.models.draws import PATHS_AT_LEAST, quantiles_of, uniforms, windows_of_paths
+from loracast.models.draws import PATHS_AT_LEAST, Sampler, uniforms, windows_of_paths
 from loracast.models.foreign import architectures_of
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
@@ -40,7 +40,7 @@ _MOST_KEPT_ON_GPU = 2**30  # numbers: 4 GB of keys and values
 IGNORED = -100  # the label that torch's cross-entropy skips
 
 
-class ChronosT5:
+class ChronosT5(Sampler):
     """A loaded Chronos-T5."""
 
     def __init__(self, card: ModelCard, pipeline: ChronosPipeline) -> None:
@@ -115,19 +115,6 @@ class ChronosT5:
         future = future[:, : config.prediction_length]
         closed = config.use_eos_token and future.shape[1] == config.prediction_length
         return int((~future.isnan()).sum()) + (len(future) if closed else 0)
-
-    def forecast(
-        self,
-        context: Float[Tensor, "batch context"],
-        horizon: int,
-        *,
-        levels: tuple[float, ...],
-        samples: int,
-        seed: int,
-        rows: Rows | None = None,
-    ) -> Float[Tensor, "batch horizon level"]:
-        """Quantiles of `paths`."""
-        return quantiles_of(self.paths(context, horizon, samples=samples, seed=seed, rows=rows), levels)
 
     def paths(
         self,

@@ -6,6 +6,7 @@ says where it counts from. Company, order, batches, processes and resumption the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,6 +79,35 @@ def power_of_two(most: int) -> int:
 def paths_at_once(samples: int, numbers: int, most: int) -> int:
     """How many of `samples` paths a pass draws where each takes `numbers` numbers of memory and `most` are to spare."""
     return min(samples, PATHS_AT_ONCE, max(PATHS_AT_LEAST, most // max(numbers, 1)))
+
+
+class Sampler(ABC):
+    """A model whose quantiles are those of sample paths."""
+
+    @abstractmethod
+    def paths(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        samples: int,
+        seed: int,
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "batch sample horizon"]:
+        """Sample paths in the units of `context`; what is refused and drawn is as `Model.forecast` has it."""
+
+    def forecast(
+        self,
+        context: Float[Tensor, "batch context"],
+        horizon: int,
+        *,
+        levels: tuple[float, ...],
+        samples: int,
+        seed: int,
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "batch horizon level"]:
+        """Quantiles of `paths`."""
+        return quantiles_of(self.paths(context, horizon, samples=samples, seed=seed, rows=rows), levels)
 
 
 def quantiles_of(

@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 
 from loracast.data.schema import Signal, signal_named
 from loracast.data.windows import WindowSet
-from loracast.models.base import Model, Sampler
-from loracast.models.draws import power_of_two, quantiles_of
+from loracast.models.base import Model
+from loracast.models.draws import Sampler, power_of_two, quantiles_of
 from loracast.models.magnitude import factor_of, sized
 from loracast.models.precision import computing, precision_of
 from loracast.scoring.cells import score_cells
@@ -96,8 +96,8 @@ def predict(
                 series=None if rows.series is None else rows.series[chosen],
             )
             settings: dict[str, Any] = {"samples": spec.samples, "seed": spec.seed, "rows": asked}
-            if len(parts) > 1:
-                paths = model.paths(given[chosen], horizon, **settings)[:count]  # type: ignore[attr-defined]
+            if halves and isinstance(model, Sampler):
+                paths = model.paths(given[chosen], horizon, **settings)[:count]
                 for place, part in zip(found, parts, strict=True):
                     place[chosen[:count]] = quantiles_of(paths[:, part], levels)
             else:

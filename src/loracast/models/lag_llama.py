@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loracast.errors import BackboneError
 from loracast.files import file_digest, write_json, written
 from loracast.models.base import ModelCard, Sites, check_window, count_parameters
-from loracast.models.draws import quantiles_of, uniforms
+from loracast.models.draws import Sampler, uniforms
 from loracast.models.registry import PACKAGED, Family, Release, Wanted
 from loracast.types import Rows
 
@@ -50,7 +50,7 @@ SITES = Sites(
 )
 
 
-class LagLlamaBackbone:
+class LagLlamaBackbone(Sampler):
     """A loaded Lag-Llama.
 
     `context_tokens` is how many of a window's last steps become tokens, the number it was trained on unless set
@@ -113,19 +113,6 @@ class LagLlamaBackbone:
         """How many steps the loss of such a batch is the mean over: observed ones that follow a token."""
         own = context[:, max(0, context.shape[1] - self.context_tokens) + 1 :]
         return int((~own.isnan()).sum() + (~future.isnan()).sum())
-
-    def forecast(
-        self,
-        context: Float[Tensor, "batch context"],
-        horizon: int,
-        *,
-        levels: tuple[float, ...],
-        samples: int,
-        seed: int,
-        rows: Rows | None = None,
-    ) -> Float[Tensor, "batch horizon level"]:
-        """Quantiles of `paths`."""
-        return quantiles_of(self.paths(context, horizon, samples=samples, seed=seed, rows=rows), levels)
 
     def paths(
         self,

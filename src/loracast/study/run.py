@@ -16,7 +16,8 @@ from transformers import set_seed
 
 from loracast.data.windows import Windows, WindowSet
 from loracast.files import write_json, written
-from loracast.models.base import Model, Network, Sampler, check_window
+from loracast.models.base import Model, Network, check_window
+from loracast.models.draws import Sampler
 from loracast.models.forecast import forecaster, score, signals_of
 from loracast.models.precision import precision_of
 from loracast.models.registry import families, kind_of, load_backbone, load_model
